@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# Pins what pyproject.toml declares, with hashes: run it after changing a dependency. `--upgrade` takes newer versions.
+set -euo pipefail
+
+main() {
+  cd "$(dirname "${BASH_SOURCE[0]}")/.."
+  # dev.txt holds everything and is solved first; the others are its subsets.
+  compile dev dev "$@"
+  for extra in local-stack document-api data-store; do
+    compile "$extra" "$extra" --constraints requirements/dev.txt
+  done
+}
+
+compile() {
+  local extra=$1 out=requirements/$2.txt
+  shift 2
+  # --no-annotate and --no-header: the file names no machine and no registry.
+  uv pip compile pyproject.toml --extra "$extra" --universal --python-version 3.11 --generate-hashes \
+    --no-emit-index-url --no-emit-find-links --no-annotate --no-header --quiet --output-file "$out" "$@"
+}
+
+main "$@"
