@@ -1,5 +1,5 @@
 module robin/local_stack/victoria-logs
 
-go 1.25.0
+go 1.26.5
 
 require github.com/VictoriaMetrics/VictoriaLogs v1.52.1
