@@ -1,0 +1,36 @@
+"""Telemetry of robin's services: one object, built once, handed to whoever needs it.
+
+    telemetry = configure(Identity("document-api", "1.0.0", "host:8000", "production"), log_level="INFO")
+    app.add_middleware(ObservabilityMiddleware, telemetry=telemetry, slow_request_seconds=1.0)
+    with telemetry.step(Span.FILE_SAVE) as step: ...
+    telemetry.shutdown()   # in the lifespan, after its yield: uvicorn leaves no other chance
+
+Traps: names stand in signals.py only; an ID is never a label (instruments.py drops it into the exemplar);
+exceptions are recorded where they are handled; measure inside the span, or the exemplar has no trace.
+"""
+
+from observability.context import ClientId, bind_client, current_correlation_id
+from observability.health import run_checks
+from observability.middleware import ObservabilityMiddleware
+from observability.problems import NotFound, Problem, Unavailable, install_problem_handlers
+from observability.propagation import outgoing_headers
+from observability.runtime import watched_event_loop
+from observability.telemetry import Identity, Step, Telemetry, configure
+
+__all__ = [
+    "ClientId",
+    "Identity",
+    "NotFound",
+    "ObservabilityMiddleware",
+    "Problem",
+    "Step",
+    "Telemetry",
+    "Unavailable",
+    "bind_client",
+    "configure",
+    "current_correlation_id",
+    "install_problem_handlers",
+    "outgoing_headers",
+    "run_checks",
+    "watched_event_loop",
+]

@@ -1,0 +1,68 @@
+"""The identity of the request being served: its correlation ID and, once known, its tenant."""
+
+import re
+import uuid
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Annotated, Final
+
+from fastapi import Depends, Path
+from opentelemetry import trace
+
+from observability.signals import Attribute
+
+CLIENT_ID_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
+_UUID4: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
+
+
+@dataclass(slots=True)
+class RequestContext:
+    """One per request, shared by every task and thread that serves it."""
+
+    correlation_id: str
+    client_id: str | None = None
+    error_type: str | None = None
+
+
+_current: ContextVar[RequestContext | None] = ContextVar("robin_request", default=None)
+
+
+def accept_correlation_id(candidate: str | None) -> str:
+    """Return the candidate when it is a lower-case UUID4, else a new one."""
+    if candidate is not None and _UUID4.fullmatch(candidate):
+        return candidate
+    return str(uuid.uuid4())
+
+
+def current_request() -> RequestContext | None:
+    """Return the request being served, None outside of one."""
+    return _current.get()
+
+
+def current_correlation_id() -> str | None:
+    """Return the correlation ID of the request being served, None outside of one."""
+    request = _current.get()
+    return request.correlation_id if request else None
+
+
+def enter_request(request: RequestContext) -> None:
+    """Make this the request being served, for the current context and those copied from it."""
+    _current.set(request)
+
+
+def bind_client(client_id: str) -> None:
+    """Put the tenant on the request's span and on everything recorded after this."""
+    request = _current.get()
+    if request is not None:
+        request.client_id = client_id
+    trace.get_current_span().set_attribute(Attribute.CLIENT_ID, client_id)
+
+
+async def _client_of_path(
+    client_id: Annotated[str, Path(pattern=CLIENT_ID_PATTERN, description="The tenant", examples=["acme"])],
+) -> str:
+    bind_client(client_id)
+    return client_id
+
+
+ClientId = Annotated[str, Depends(_client_of_path)]

@@ -1,0 +1,201 @@
+"""SQLAlchemy seen through: spans, metrics and the sqlcommenter comment for connections, statements and commits."""
+
+import logging
+import re
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import quote
+
+from opentelemetry import trace
+from opentelemetry.semconv.attributes import db_attributes, error_attributes
+from opentelemetry.trace import SpanKind, Status, StatusCode
+from sqlalchemy import Connection, Engine, event
+from sqlalchemy.engine import ExceptionContext, ExecutionContext
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.pool import QueuePool
+
+from observability.context import current_correlation_id
+from observability.propagation import traceparent
+from observability.signals import DATABASE_POOL, Attribute, Span
+from observability.telemetry import Step, Telemetry
+
+logger = logging.getLogger(__name__)
+
+_STATEMENT: Final = re.compile(
+    r"^\s*(?:WITH\b.*?\)\s*)?(SELECT|INSERT|UPDATE|DELETE)\b(?:.*?\b(?:FROM|INTO)\s+|\s+)\"?([A-Za-z_][A-Za-z0-9_.]*)?",
+    re.IGNORECASE | re.DOTALL,
+)
+_STATE: Final = "robin_statement"
+
+
+@dataclass(slots=True)
+class _Statement:
+    span: trace.Span
+    operation: str
+    table: str
+    started: float
+
+
+def sql_comment() -> str:
+    """Return the sqlcommenter comment that links a statement to its request; empty outside of one.
+
+    Keys sorted, values URL-encoded and quoted: https://google.github.io/sqlcommenter/spec/
+    """
+    values: Mapping[str, str | None] = {
+        "correlation_id": current_correlation_id(),
+        "traceparent": traceparent(),
+    }
+    pairs = [f"{key}='{quote(value)}'" for key, value in sorted(values.items()) if value]
+    return f" /*{','.join(pairs)}*/" if pairs else ""
+
+
+class DatabaseTelemetry:
+    """Watches one engine. Statements run through `connect` or `begin` of this object have all their spans."""
+
+    def __init__(self, engine: Engine, telemetry: Telemetry, *, slow_statement_seconds: float) -> None:
+        self.engine = engine
+        self._telemetry = telemetry
+        self._slow_statement_seconds = slow_statement_seconds
+        event.listen(engine, "before_cursor_execute", self._before, retval=True)
+        event.listen(engine, "after_cursor_execute", self._after)
+        event.listen(engine, "handle_error", self._failed)
+        telemetry.metrics.observe(DATABASE_POOL, self._pool_states)
+
+    @contextmanager
+    def connect(self) -> Iterator[Connection]:
+        """Lend a connection on which each statement is its own transaction (AUTOCOMMIT)."""
+        connection = self._checked_out()
+        try:
+            yield connection.execution_options(isolation_level="AUTOCOMMIT")
+        finally:
+            connection.close()
+
+    @contextmanager
+    def begin(self) -> Iterator[Connection]:
+        """Lend a connection inside a transaction: committed at the end of the block, rolled back on any exception."""
+        connection = self._checked_out()
+        try:
+            transaction = connection.begin()
+            try:
+                yield connection
+            except BaseException:
+                with self._ending():
+                    transaction.rollback()
+                raise
+            with self._ending() as step:
+                transaction.commit()
+                step.set(Attribute.SUCCESS_STATUS, "committed")
+        finally:
+            connection.close()
+
+    def _ending(self) -> AbstractContextManager[Step]:
+        # A commit that fails leaves nothing behind either: rolled back until it is known to be committed.
+        return self._telemetry.step(Span.TRANSACTION_COMMIT, {Attribute.SUCCESS_STATUS: "rolled_back"})
+
+    def _checked_out(self) -> Connection:
+        """Take a connection out of the pool, and say how long that took."""
+        metrics = self._telemetry.metrics
+        with self._telemetry.step(Span.DATABASE_CONNECTION) as step:
+            try:
+                return self.engine.connect()
+            except PoolTimeoutError:
+                metrics.database_pool_exhausted(1)
+                raise
+            finally:
+                waited = step.elapsed()
+                metrics.database_pool_wait(waited)
+                step.set(Attribute.POOL_WAIT, waited)
+                if isinstance(self.engine.pool, QueuePool):
+                    step.set(Attribute.POOL_IN_USE, self.engine.pool.checkedout())
+                    step.set(Attribute.POOL_SIZE, self.engine.pool.size())
+
+    def _pool_states(self) -> list[tuple[float, dict[str, str]]]:
+        pool = self.engine.pool
+        if not isinstance(pool, QueuePool):
+            return []
+        states = {
+            "in_use": pool.checkedout(),
+            "idle": pool.checkedin(),
+            "overflow": max(0, pool.overflow()),
+            "max": pool.size() + pool._max_overflow,  # noqa: SLF001  the limit has no public name
+        }
+        return [(count, {"state": state}) for state, count in states.items()]
+
+    def _before(
+        self,
+        connection: Connection,
+        _cursor: object,
+        sql: str,
+        parameters: Any,
+        context: ExecutionContext,
+        _many: bool,  # noqa: FBT001  SQLAlchemy's signature
+    ) -> tuple[str, Any]:
+        operation, table = _operation_and_table(sql, context)
+        span = self._telemetry.tracer.start_span(
+            Span.SQL_EXECUTION,
+            kind=SpanKind.CLIENT,
+            attributes={
+                db_attributes.DB_SYSTEM_NAME: connection.dialect.name,
+                db_attributes.DB_OPERATION_NAME: operation,
+                db_attributes.DB_COLLECTION_NAME: table,
+                db_attributes.DB_QUERY_SUMMARY: f"{operation} {table}",
+            },
+        )
+        setattr(context, _STATE, _Statement(span, operation, table, time.perf_counter()))
+        with trace.use_span(span, end_on_exit=False):
+            return sql + sql_comment(), parameters
+
+    def _after(
+        self,
+        _connection: object,
+        _cursor: object,
+        sql: str,
+        _parameters: object,
+        context: ExecutionContext,
+        _many: bool,  # noqa: FBT001  SQLAlchemy's signature
+    ) -> None:
+        self._finish(getattr(context, _STATE), sql, error=None)
+
+    def _failed(self, failure: ExceptionContext) -> None:
+        statement = getattr(failure.execution_context, _STATE, None)
+        if statement is not None:
+            self._finish(statement, failure.statement or "", error=failure.original_exception)
+
+    def _finish(self, statement: _Statement, sql: str, *, error: BaseException | None) -> None:
+        seconds = time.perf_counter() - statement.started
+        span, metrics = statement.span, self._telemetry.metrics
+        span.set_attribute(Attribute.QUERY_TIMING, seconds)
+        if error is not None:
+            sqlstate = getattr(error, "pgcode", None)
+            span.set_attribute(error_attributes.ERROR_TYPE, sqlstate or type(error).__qualname__)
+            if sqlstate:
+                span.set_attribute(db_attributes.DB_RESPONSE_STATUS_CODE, sqlstate)
+            span.set_status(Status(StatusCode.ERROR, type(error).__qualname__))
+        with trace.use_span(span, end_on_exit=True):
+            labels = {"operation": statement.operation, "table": statement.table}
+            metrics.database_operation_duration(seconds, **labels)
+            metrics.database_operations(1, **labels, success=str(error is None).lower())
+            self._log(sql, labels, seconds)
+
+    def _log(self, sql: str, labels: Mapping[str, str], seconds: float) -> None:
+        """Log a slow statement as a warning, any other for debugging; the text has placeholders, never values."""
+        context_data = {**labels, "duration": round(seconds, 6)}
+        if seconds > self._slow_statement_seconds:
+            logger.warning("Slow statement", extra={"context_data": context_data})
+        else:
+            logger.debug("SQL statement", extra={"context_data": {**context_data, "statement": sql}})
+
+
+def _operation_and_table(sql: str, context: ExecutionContext) -> tuple[str, str]:
+    """Return the statement's operation and first table, from the compiled statement where there is one."""
+    compiled = getattr(context, "compiled", None)
+    statement = getattr(compiled, "statement", None)
+    table = getattr(getattr(statement, "table", None), "name", None)
+    match = _STATEMENT.match(sql)
+    operation = str(
+        getattr(statement, "__visit_name__", "") or (match and match[1]) or sql.split(maxsplit=1)[0]
+    ).upper()
+    return operation, table or (match and match[2]) or "none"

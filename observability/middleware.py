@@ -1,0 +1,216 @@
+"""The edge of a service: identity, span, metrics and one log line for each request, in plain ASGI."""
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http import HTTPStatus
+from typing import Any, Final
+
+from opentelemetry import context as otel_context
+from opentelemetry import trace
+from opentelemetry.semconv.attributes import (
+    error_attributes,
+    http_attributes,
+    network_attributes,
+    server_attributes,
+    url_attributes,
+    user_agent_attributes,
+)
+from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, Status, StatusCode, TraceFlags
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from observability.context import RequestContext, accept_correlation_id, enter_request
+from observability.problems import error_type_of, problem_response
+from observability.propagation import incoming_context
+from observability.signals import CORRELATION_HEADER, UNMATCHED_ROUTE
+from observability.telemetry import Telemetry
+
+logger = logging.getLogger(__name__)
+
+HEALTH_PATHS: Final = frozenset({"/health"})
+CLIENT_CLOSED_REQUEST: Final = 499  # nginx's status for a client that went away before the answer
+_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
+
+
+class _Exchange:
+    """What is known of a request and of the answer that went out."""
+
+    def __init__(self, scope: Scope) -> None:
+        self.scope = scope
+        self.headers = Headers(scope=scope)
+        self.method = scope["method"] if scope["method"] in _METHODS else "_OTHER"
+        self.quiet = scope["path"] in HEALTH_PATHS
+        self.request = RequestContext(accept_correlation_id(self.headers.get(CORRELATION_HEADER)))
+        self.started = time.perf_counter()
+        self.status = 0  # none sent yet
+
+    @property
+    def route(self) -> str:
+        """The template of the path, never the path itself: labels and span names stay few."""
+        route = self.scope.get("route")
+        return getattr(route, "path_format", None) or getattr(route, "path", None) or UNMATCHED_ROUTE
+
+    @property
+    def error_type(self) -> str | None:
+        """The closed-list reason of an answer of 400 or more."""
+        if self.status < HTTPStatus.BAD_REQUEST:
+            return None
+        return self.request.error_type or error_type_of(self.status)
+
+
+class ObservabilityMiddleware:
+    """Wraps an ASGI app: correlation ID in and out, SERVER span, http_* metrics, one INFO line at the end.
+
+    Health requests count in the metrics and make neither span nor line. `trust_baggage` keeps the caller's baggage:
+    only for services that nothing outside can call.
+    """
+
+    def __init__(
+        self, app: ASGIApp, *, telemetry: Telemetry, slow_request_seconds: float, trust_baggage: bool = False
+    ) -> None:
+        self.app = app
+        self._telemetry = telemetry
+        self._slow_request_seconds = slow_request_seconds
+        self._trust_baggage = trust_baggage
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request; everything but HTTP passes untouched."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        exchange = _Exchange(scope)
+        enter_request(exchange.request)
+        with self._traced(exchange) as span, self._measured(exchange):
+            await self._answer(exchange, span, receive, send)
+
+    async def _answer(self, exchange: _Exchange, span: trace.Span, receive: Receive, send: Send) -> None:
+        """Run the app; an exception that nothing handled becomes a 500, unless the answer has begun."""
+
+        async def send_with_identity(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                exchange.status = message["status"]
+                _identify(message, exchange.request, span.get_span_context())
+            await send(message)
+
+        try:
+            await self.app(exchange.scope, receive, send_with_identity)
+        except ClientDisconnect:
+            exchange.status = CLIENT_CLOSED_REQUEST
+        except Exception as error:
+            span.record_exception(error)
+            logger.exception("Unhandled exception")
+            if exchange.status:
+                raise  # half an answer is out: only closing the connection tells the client
+            response = problem_response(
+                500, "The server failed; the correlation ID finds the reason in its logs."
+            )
+            await response(exchange.scope, receive, send_with_identity)
+
+    @contextmanager
+    def _traced(self, exchange: _Exchange) -> Iterator[trace.Span]:
+        """Make the request's span the current one; health requests get one that records nothing."""
+        if exchange.quiet:
+            with trace.use_span(_unsampled_span()) as span:
+                yield span
+            return
+        token = otel_context.attach(incoming_context(exchange.headers, trust_baggage=self._trust_baggage))
+        try:
+            with self._telemetry.tracer.start_as_current_span(
+                exchange.method,
+                kind=SpanKind.SERVER,
+                attributes=_request_attributes(exchange),
+                record_exception=False,
+                set_status_on_exception=False,
+            ) as span:
+                try:
+                    yield span
+                finally:
+                    _finish(span, exchange)
+        finally:
+            otel_context.detach(token)
+
+    @contextmanager
+    def _measured(self, exchange: _Exchange) -> Iterator[None]:
+        """Record the request's metrics and its line, however it ends."""
+        metrics = self._telemetry.metrics
+        metrics.http_in_progress(1, method=exchange.method)
+        try:
+            yield
+        finally:
+            metrics.http_in_progress(-1, method=exchange.method)
+            exchange.status = exchange.status or CLIENT_CLOSED_REQUEST
+            seconds = time.perf_counter() - exchange.started
+            labels = {"method": exchange.method, "path": exchange.route, "status": str(exchange.status)}
+            metrics.http_requests(1, **labels)
+            metrics.http_request_duration(seconds, **labels)
+            if exchange.error_type:
+                metrics.http_errors(1, **labels, error_type=exchange.error_type)
+            if not exchange.quiet:
+                self._log(exchange, seconds)
+
+    def _log(self, exchange: _Exchange, seconds: float) -> None:
+        slow = seconds > self._slow_request_seconds
+        logger.log(
+            logging.WARNING if slow else logging.INFO,
+            "%s %s %s%s",
+            exchange.method,
+            exchange.route,
+            exchange.status,
+            " (slow)" if slow else "",
+            extra={
+                "context_data": {
+                    "method": exchange.method,
+                    "path": exchange.route,
+                    "status": exchange.status,
+                    "duration": round(seconds, 6),
+                }
+            },
+        )
+
+
+def _identify(message: Message, request: RequestContext, span: SpanContext) -> None:
+    """Put the correlation ID and the trace on the answer (W3C Trace Context level 2, `traceresponse`)."""
+    headers = MutableHeaders(scope=message)
+    headers[CORRELATION_HEADER] = request.correlation_id
+    if span.trace_flags.sampled:
+        headers["traceresponse"] = (
+            f"00-{trace.format_trace_id(span.trace_id)}-{trace.format_span_id(span.span_id)}-{span.trace_flags:02x}"
+        )
+
+
+def _request_attributes(exchange: _Exchange) -> dict[str, Any]:
+    scope, headers = exchange.scope, exchange.headers
+    attributes = {
+        http_attributes.HTTP_REQUEST_METHOD: exchange.method,
+        url_attributes.URL_PATH: scope["path"],
+        url_attributes.URL_SCHEME: scope.get("scheme", "http"),
+        network_attributes.NETWORK_PROTOCOL_VERSION: scope.get("http_version", "1.1"),
+    }
+    if scope.get("server"):
+        attributes[server_attributes.SERVER_ADDRESS], attributes[server_attributes.SERVER_PORT] = scope[
+            "server"
+        ]
+    if "user-agent" in headers:
+        attributes[user_agent_attributes.USER_AGENT_ORIGINAL] = headers["user-agent"]
+    return attributes
+
+
+def _finish(span: trace.Span, exchange: _Exchange) -> None:
+    """Name the span by its route and say how the request ended; only a 5xx is an error of the server."""
+    route = exchange.route
+    span.update_name(exchange.method if route == UNMATCHED_ROUTE else f"{exchange.method} {route}")
+    if route != UNMATCHED_ROUTE:
+        span.set_attribute(http_attributes.HTTP_ROUTE, route)
+    span.set_attribute(http_attributes.HTTP_RESPONSE_STATUS_CODE, exchange.status)
+    if exchange.error_type:
+        span.set_attribute(error_attributes.ERROR_TYPE, exchange.error_type)
+    if exchange.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        span.set_status(Status(StatusCode.ERROR))
+
+
+def _unsampled_span() -> NonRecordingSpan:
+    """Return a span that makes every child of it, here and in the services called, record nothing."""
+    return NonRecordingSpan(SpanContext(1, 1, is_remote=False, trace_flags=TraceFlags(TraceFlags.DEFAULT)))

@@ -1,0 +1,144 @@
+"""Errors as problem+json (RFC 9457), one shape for every answer that is not a success.
+
+Problem                 an expected refusal or failure, with its HTTP status
++- NotFound             404
++- Unavailable          503, with Retry-After
+"""
+
+import logging
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any, Final
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from opentelemetry import trace
+from starlette.exceptions import HTTPException
+
+from observability.context import current_correlation_id, current_request
+from observability.signals import Attribute, ErrorType
+
+logger = logging.getLogger(__name__)
+PROBLEM_JSON: Final = "application/problem+json"
+
+_ERROR_TYPES: Final = {
+    400: ErrorType.BAD_REQUEST,
+    404: ErrorType.NOT_FOUND,
+    405: ErrorType.METHOD_NOT_ALLOWED,
+    409: ErrorType.CONFLICT,
+    413: ErrorType.PAYLOAD_TOO_LARGE,
+    415: ErrorType.UNSUPPORTED_MEDIA_TYPE,
+    422: ErrorType.VALIDATION_ERROR,
+    499: ErrorType.CLIENT_DISCONNECTED,
+    502: ErrorType.UPSTREAM_ERROR,
+    503: ErrorType.UNAVAILABLE,
+    504: ErrorType.TIMEOUT,
+}
+
+
+class Problem(Exception):  # noqa: N818  RFC 9457's own word
+    """A refusal or failure that is answered with `status` and said to the client in `detail`."""
+
+    status: int = 500
+
+    def __init__(
+        self,
+        detail: str,
+        *,
+        status: int | None = None,
+        headers: Mapping[str, str] | None = None,
+        **members: object,
+    ) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.status = status if status is not None else type(self).status
+        self.headers = dict(headers or {})
+        self.members = members
+
+
+class NotFound(Problem):
+    """The thing asked for is not there, or not this client's."""
+
+    status = 404
+
+
+class Unavailable(Problem):
+    """Something this service needs does not answer; the same request may succeed later."""
+
+    status = 503
+
+    def __init__(self, detail: str, *, retry_after_seconds: int = 5) -> None:
+        super().__init__(detail, headers={"Retry-After": str(retry_after_seconds)})
+
+
+def error_type_of(status: int) -> str:
+    """Return the label `error_type` for an HTTP status of 400 or more."""
+    default = (
+        ErrorType.INTERNAL_ERROR if status >= HTTPStatus.INTERNAL_SERVER_ERROR else ErrorType.CLIENT_ERROR
+    )
+    return _ERROR_TYPES.get(status, default)
+
+
+def is_server_error(error: BaseException) -> bool:
+    """Tell whether an exception is a failure of this service, not of the request."""
+    return not isinstance(error, Problem) or error.status >= HTTPStatus.INTERNAL_SERVER_ERROR
+
+
+def problem_body(status: int, detail: str, **members: object) -> dict[str, Any]:
+    """Return the members of a problem document; `members` are extensions."""
+    return {
+        "type": "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+        "correlation_id": current_correlation_id(),
+        **members,
+    }
+
+
+def problem_response(
+    status: int, detail: str, headers: Mapping[str, str] | None = None, **members: object
+) -> JSONResponse:
+    """Return the answer for a problem, and note it on the request's span."""
+    request = current_request()
+    if request is not None:
+        request.error_type = error_type_of(status)
+    trace.get_current_span().set_attribute(Attribute.PROBLEM_DETAIL, detail)
+    return JSONResponse(
+        problem_body(status, detail, **members), status, headers=dict(headers or {}), media_type=PROBLEM_JSON
+    )
+
+
+async def _on_problem(_request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, Problem)  # noqa: S101  registered for this class only
+    if is_server_error(error):
+        trace.get_current_span().record_exception(error)
+        logger.error(error.detail, exc_info=error, extra={"context_data": {"status": error.status}})
+    return problem_response(error.status, error.detail, error.headers, **error.members)
+
+
+async def _on_http_exception(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)  # noqa: S101  registered for this class only
+    detail = {
+        404: f"Nothing is served at {request.url.path}.",
+        405: f"{request.method} is not allowed here; allowed: {(error.headers or {}).get('Allow', 'see the API')}.",
+    }.get(error.status_code, str(error.detail))
+    return problem_response(error.status_code, detail, error.headers)
+
+
+async def _on_invalid_request(_request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)  # noqa: S101  registered for this class only
+    errors = [
+        {"field": ".".join(str(part) for part in item["loc"]), "message": item["msg"]}
+        for item in error.errors()
+    ]
+    detail = "; ".join(f"{item['field']}: {item['message']}" for item in errors)
+    return problem_response(422, detail, errors=errors)
+
+
+def install_problem_handlers(app: FastAPI) -> None:
+    """Answer every refusal and failure of the app as problem+json."""
+    app.add_exception_handler(Problem, _on_problem)
+    app.add_exception_handler(HTTPException, _on_http_exception)
+    app.add_exception_handler(RequestValidationError, _on_invalid_request)
