@@ -19,13 +19,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from local_stack.errors import StackError
+
 SOURCES = Path(__file__).parent / "programs"
 
 # Reproducible (no paths, no VCS stamp), without debug symbols, and nothing newer than go.sum says.
 BUILD_FLAGS = ("-mod=readonly", "-trimpath", "-buildvcs=false", "-ldflags=-s -w")
 
 
-class BuildError(Exception):
+class BuildError(StackError):
     """A program could not be built; the message is one line and names the log."""
 
 
