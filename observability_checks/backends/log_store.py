@@ -1,0 +1,40 @@
+"""The log store behind one small door, whether it is Loki or VictoriaLogs."""
+
+from collections.abc import Iterable
+from typing import Protocol
+
+import httpx
+
+from observability_checks.backends.loki import Loki
+from observability_checks.backends.victorialogs import VictoriaLogs
+from observability_checks.models import LogRecord
+
+
+class LogStore(Protocol):
+    """Finds log records."""
+
+    name: str
+    url: str
+
+    def ping(self) -> None:
+        """Raise unless it answers."""
+
+    def find(self, correlation_id: str, *, since: float) -> list[LogRecord]:
+        """Records of this correlation ID since a moment (unix seconds), oldest first."""
+
+    def link(self, correlation_id: str) -> str:
+        """Address under which the same records are shown."""
+
+
+class UnknownLogStoreError(Exception):
+    """No address answers as a log store that is known here."""
+
+
+def detect(client: httpx.Client, urls: Iterable[str]) -> LogStore:
+    """Ask each address what it is; the first that answers is taken."""
+    addresses = tuple(urls)
+    for url in addresses:
+        for kind in (Loki, VictoriaLogs):
+            if kind.answers(client, url):
+                return kind(client, url)
+    raise UnknownLogStoreError(f"no Loki and no VictoriaLogs answers at {' or '.join(addresses)}")

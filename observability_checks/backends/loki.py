@@ -1,0 +1,89 @@
+"""Log records out of Loki. Every LogQL expression of robin's checks stands here."""
+
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+from urllib.parse import urlencode
+
+import httpx
+
+from observability.signals import SERVICE_NAMESPACE, Attribute
+from observability_checks.models import LogRecord
+
+_NANOSECONDS = 1_000_000_000
+_LIMIT = 1000
+# Keeps structured metadata apart from the labels; older servers ignore the header and merge both.
+_HEADERS = {"X-Loki-Response-Encoding-Flags": "categorize-labels"}
+
+
+def by_correlation_id(correlation_id: str) -> str:
+    """LogQL: all records of one request; structured metadata is filtered after the bar."""
+    return f'{{service_namespace="{SERVICE_NAMESPACE}"}} | {Attribute.CORRELATION_ID}="{correlation_id}"'
+
+
+class Loki:
+    """Asks in LogQL."""
+
+    name = "Loki"
+
+    def __init__(self, client: httpx.Client, url: str) -> None:
+        self._client = client
+        self.url = url
+
+    @staticmethod
+    def answers(client: httpx.Client, url: str) -> bool:
+        """Whether the server there is a Loki."""
+        return _is_ok(client, f"{url}/loki/api/v1/status/buildinfo")
+
+    def ping(self) -> None:
+        """Raise unless it answers queries."""
+        self._client.get(f"{self.url}/loki/api/v1/labels").raise_for_status()
+
+    def find(self, correlation_id: str, *, since: float) -> list[LogRecord]:
+        """Records of this correlation ID since a moment, oldest first."""
+        parameters = self._parameters(correlation_id, since)
+        answer = self._client.get(f"{self.url}/loki/api/v1/query_range", params=parameters, headers=_HEADERS)
+        answer.raise_for_status()
+        return sorted(parse(answer.json()), key=lambda record: record.time_ns)
+
+    def link(self, correlation_id: str) -> str:
+        """The same records as JSON, of the last hour."""
+        return f"{self.url}/loki/api/v1/query_range?{urlencode({'query': by_correlation_id(correlation_id)})}"
+
+    @staticmethod
+    def _parameters(correlation_id: str, since: float) -> dict[str, str | int]:
+        return {
+            "query": by_correlation_id(correlation_id),
+            "start": int(since * _NANOSECONDS),
+            "end": int((time.time() + 60) * _NANOSECONDS),
+            "limit": _LIMIT,
+            "direction": "forward",
+        }
+
+
+def parse(answer: Mapping[str, Any]) -> Iterator[LogRecord]:
+    """Read an answer of query_range in either form: metadata categorised, or merged into the stream's labels."""
+    for stream in answer["data"]["result"]:
+        for moment, line, *rest in stream["values"]:
+            metadata = rest[0].get("structuredMetadata", {}) if rest else {}
+            yield _record(int(moment), line, {**stream["stream"], **metadata})
+
+
+def _record(time_ns: int, line: str, fields: dict[str, str]) -> LogRecord:
+    return LogRecord(
+        time_ns=time_ns,
+        service=fields.get("service_name", ""),
+        level=fields.get("severity_text", ""),
+        message=line,
+        correlation_id=fields.get("correlation_id", ""),
+        trace_id=fields.get("trace_id", ""),
+        span_id=fields.get("span_id", ""),
+        fields=fields,
+    )
+
+
+def _is_ok(client: httpx.Client, url: str) -> bool:
+    try:
+        return client.get(url).is_success
+    except httpx.HTTPError:
+        return False

@@ -1,0 +1,144 @@
+"""Health: every server answers, every component is healthy, and health requests count but make no trace."""
+
+from collections.abc import Callable, Sequence
+
+import httpx
+
+from observability import signals
+from observability.signals import SERVICE_NAMESPACE, HealthStatus
+from observability_checks.api import Exchange
+from observability_checks.context import Context, Group, id_problems
+from observability_checks.contract import HEALTH_ROUTE, Service
+from observability_checks.polling import Problems, describe
+
+_COMPONENTS = {
+    Service.DOCUMENT_API: ("file_system", "data_store"),
+    Service.DATA_STORE: ("document_metadata", "users", "clients"),
+}
+
+
+def run(context: Context) -> None:
+    """Ask every server how it is."""
+    group = Group(context, "health")
+    before = _counted(context)
+    _server(group, "nginx", f"{context.api.url}/nginx-health")
+    exchange = context.api.send("GET", HEALTH_ROUTE)
+    group.add("document-api through nginx", _exchange_problems(exchange), "healthy, with all components")
+    for number, url in enumerate(context.targets.all("document_api")):
+        _service(group, f"document-api {number + 1}", f"{url}{HEALTH_ROUTE}", document_api_problems)
+    _service(group, "data-store", f"{context.targets.one('data_store')}{HEALTH_ROUTE}", data_store_problems)
+    _back_ends(group)
+    deadline = context.deadline()
+    group.wait(
+        "health metrics", lambda: _metric_problems(context, before), deadline, "health_check_total rose"
+    )
+    # The metric has arrived by now, and spans arrive no later: a trace that is not there is not on its way.
+    traces = context.traces(exchange.correlation_id)
+    group.add(
+        "no trace of a health request", [f"found {each.trace_id}" for each in traces], "none, as it must be"
+    )
+
+
+def _back_ends(group: Group) -> None:
+    targets = group.context.targets
+    _server(group, "OTel collector", targets.one("collector_health"))
+    _server(group, "Jaeger", f"{targets.one('jaeger')}/api/services")
+    _server(group, "Prometheus", f"{targets.one('prometheus')}/-/ready")
+    _server(group, "Alertmanager", f"{targets.one('alertmanager')}/-/ready")
+    _check(group, group.context.logs.name, group.context.logs.ping)
+
+
+def _server(group: Group, name: str, url: str) -> None:
+    _check(group, name, lambda: group.context.http.get(url).raise_for_status())
+
+
+def _check(group: Group, name: str, ask: Callable[[], object]) -> None:
+    try:
+        ask()
+    except httpx.HTTPError as error:
+        group.add(name, [describe(error)], "")
+    else:
+        group.add(name, [], "answers")
+
+
+def _service(group: Group, name: str, url: str, problems: Callable[[object], Sequence[str]]) -> None:
+    try:
+        answer = group.context.http.get(url)
+        found = [*_status_problems(answer.status_code), *problems(_json(answer))]
+    except httpx.HTTPError as error:
+        found = [describe(error)]
+    group.add(name, found, "healthy, with all components")
+
+
+def _json(answer: httpx.Response) -> object:
+    try:
+        return answer.json()
+    except ValueError:
+        return None
+
+
+def _status_problems(status: int) -> list[str]:
+    return [] if status == httpx.codes.OK else [f"status {status}, expected 200"]
+
+
+def _exchange_problems(exchange: Exchange) -> list[str]:
+    return [*_status_problems(exchange.status), *id_problems(exchange), *document_api_problems(exchange.body)]
+
+
+def document_api_problems(body: object) -> list[str]:
+    """Components of document-api's health answer."""
+    if not isinstance(body, dict):
+        return [f"expected a JSON object, found {body!r}"]
+    components = body.get("components") or {}
+    return [
+        *_status_of("status", body.get("status")),
+        *(
+            problem
+            for name in _COMPONENTS[Service.DOCUMENT_API]
+            for problem in _status_of(name, components.get(name))
+        ),
+        *(f"no {name}" for name in ("service", "timestamp", "version") if not body.get(name)),
+    ]
+
+
+def data_store_problems(body: object) -> list[str]:
+    """Database and tables of data-store's health answer."""
+    if not isinstance(body, dict):
+        return [f"expected a JSON object, found {body!r}"]
+    database, tables = body.get("database") or {}, body.get("tables") or {}
+    return [
+        *_status_of("status", body.get("status")),
+        *_status_of("database", database.get("status")),
+        *([] if isinstance(database.get("latency_ms"), int | float) else ["no latency_ms of the database"]),
+        *(
+            problem
+            for name in _COMPONENTS[Service.DATA_STORE]
+            for problem in _status_of(name, tables.get(name))
+        ),
+    ]
+
+
+def _status_of(name: str, status: object) -> list[str]:
+    return [] if status == HealthStatus.HEALTHY else [f"{name} is {status}, expected {HealthStatus.HEALTHY}"]
+
+
+def _counted(context: Context) -> dict[str, float]:
+    """Health requests and checks so far, by service; others ask too, so that only a lower bound can be checked."""
+    metrics = (
+        f'{signals.HTTP_REQUESTS.prometheus_name}{{path="{HEALTH_ROUTE}"}}',
+        signals.HEALTH_CHECKS.prometheus_name,
+    )
+    return {
+        f"{metric} of {service}": sum(
+            sample.value
+            for sample in context.prometheus.query(f"sum({metric}) by (job)")
+            if sample.labels.get("job") == f"{SERVICE_NAMESPACE}/{service}"
+        )
+        for metric in metrics
+        for service in (Service.DOCUMENT_API, Service.DATA_STORE)
+    }
+
+
+def _metric_problems(context: Context, before: dict[str, float]) -> Problems:
+    after = _counted(context)
+    return [f"{name} did not rise above {value:g}" for name, value in before.items() if after[name] <= value]

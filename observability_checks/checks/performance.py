@@ -1,0 +1,90 @@
+"""Load: rate, percentiles and errors against the thresholds, and counters equal to what was sent."""
+
+from collections import Counter
+from dataclasses import asdict
+
+import httpx
+
+from observability_checks.api import sample_text
+from observability_checks.context import Context, Group
+from observability_checks.contract import RETRIEVAL_COUNTERS, UPLOAD_COUNTERS, tally
+from observability_checks.counters import Series
+from observability_checks.figures import Figures
+from observability_checks.load import Load, LoadResult
+
+_REQUESTS = 500
+
+
+def run(context: Context) -> None:
+    """Send the load, judge it, and count it in Prometheus."""
+    group = Group(context, "performance")
+    meter = context.meter()
+    document = context.api.upload(context.client_id(0), "load.txt", sample_text(0, 0))
+    if not group.answer(document.exchange, 200):
+        return
+    result = _send(context, document.client_id, document.document_id)
+    figures = Figures.of(result.latencies, errors=result.errors, seconds=result.seconds)
+    context.results.figures["mixed"] = _as_numbers(figures)
+    _judge(group, figures, result)
+    group.counters(meter, tally(UPLOAD_COUNTERS) + _sent(result), context.deadline())
+
+
+def _send(context: Context, client_id: str, document_id: int) -> LoadResult:
+    options = context.options
+    requests = max(1, round(_REQUESTS * options.load_factor))
+    load = Load(context.api.url, client_id, document_id, requests, options.concurrency)
+    with context.reporter.progress(f"load, {options.concurrency} at once", requests) as progress:
+        return load.run(progress.step)
+
+
+def _judge(group: Group, figures: Figures, result: LoadResult) -> None:
+    """Three thresholds, each a check of its own."""
+    options = group.context.options
+    rate, p95, errors = figures.rate, figures.p95, figures.error_share * 100
+    group.add(
+        "rate",
+        [f"{rate:.0f} requests/s, expected at least {options.min_rate:g}"] if rate < options.min_rate else [],
+        f"{rate:.0f} requests/s (at least {options.min_rate:g})",
+    )
+    group.add(
+        "p95",
+        [f"{p95:.3f} s, expected at most {options.max_p95_seconds:g} s"]
+        if p95 > options.max_p95_seconds
+        else [],
+        f"{p95 * 1000:.1f} ms (at most {options.max_p95_seconds:g} s)",
+    )
+    group.add(
+        "errors",
+        [f"{errors:.1f} %, expected at most {options.max_error_percent:g} %: {_failures(result)}"]
+        if errors > options.max_error_percent
+        else [],
+        f"{errors:.1f} % (at most {options.max_error_percent:g} %)",
+    )
+
+
+def _failures(result: LoadResult) -> str:
+    refused = (
+        f"{count} x {method} {status}"
+        for (method, status), count in result.answers.items()
+        if status != httpx.codes.OK
+    )
+    unanswered = (f"{count} x {reason}" for reason, count in result.failures.most_common(3))
+    return ", ".join((*refused, *unanswered))
+
+
+def _sent(result: LoadResult) -> Counter[Series]:
+    """Counters that the successful requests must have raised; failed ones are judged by the error rate."""
+    uploads, retrievals = result.answers["PUT", 200], result.answers["GET", 200]
+    return tally(UPLOAD_COUNTERS, uploads) + tally(RETRIEVAL_COUNTERS, retrievals)
+
+
+def _as_numbers(figures: Figures) -> dict[str, float]:
+    values = asdict(figures)
+    return {
+        "requests": values["requests"],
+        "errors": values["errors"],
+        "seconds": values["seconds"],
+        "requests_per_second": figures.rate,
+        "error_percent": figures.error_share * 100,
+        **{f"p{percent}_seconds": values[f"p{percent}"] for percent in (50, 95, 99)},
+    }

@@ -1,0 +1,157 @@
+"""What every check gets: the servers, the options, and where its findings go."""
+
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import httpx
+
+from observability_checks.api import Api, Exchange
+from observability_checks.backends.jaeger import Jaeger
+from observability_checks.backends.log_store import LogStore
+from observability_checks.backends.prometheus import Prometheus
+from observability_checks.contract import ExpectedLine, ExpectedSpan, Facts, Service
+from observability_checks.counters import Series
+from observability_checks.matching import line_problems, trace_problems
+from observability_checks.metering import Meter
+from observability_checks.models import LogRecord, Trace
+from observability_checks.options import Options, Targets
+from observability_checks.polling import Deadline, Problems, wait_until_none
+from observability_checks.report import Reporter
+from observability_checks.results import Results, Stopwatch
+
+_SETTLE_SECONDS = 15.0
+# Log stores filter by time: a little before the start, for clocks that differ.
+_CLOCK_SLACK_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """Servers, options and results of one run."""
+
+    options: Options
+    targets: Targets
+    http: httpx.Client
+    api: Api
+    jaeger: Jaeger
+    prometheus: Prometheus
+    logs: LogStore
+    results: Results
+    reporter: Reporter
+    started: float = field(default_factory=time.time)
+    # Client names of one run are its own, so that a run finds nothing of an earlier one.
+    run_id: str = field(default_factory=lambda: uuid.uuid4().hex[:8])
+
+    def client_id(self, number: int) -> str:
+        """Name of a tenant of this run."""
+        return f"check-{self.run_id}-{number}"
+
+    def deadline(self) -> Deadline:
+        """Start the time in which telemetry has to arrive."""
+        return Deadline(self.options.deadline)
+
+    def meter(self) -> Meter:
+        """Note where the counters stand."""
+        return Meter(self.prometheus, Deadline(min(_SETTLE_SECONDS, self.options.deadline)))
+
+    def traces(self, correlation_id: str) -> list[Trace]:
+        """Traces of a request."""
+        return self.jaeger.find(correlation_id, Service.DOCUMENT_API)
+
+    def log_records(self, correlation_id: str) -> list[LogRecord]:
+        """Log records of a request of this run."""
+        return self.logs.find(correlation_id, since=self.started - _CLOCK_SLACK_SECONDS)
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Records the findings of one kind of check."""
+
+    context: Context
+    name: str
+
+    def add(self, name: str, problems: Sequence[str], found: str) -> None:
+        """Record a check that needed no waiting."""
+        self.context.results.add(self.name, name, problems, found)
+
+    def wait(self, name: str, problems: Callable[[], Problems], deadline: Deadline, found: str) -> None:
+        """Ask until there are no problems or the deadline is over, then record."""
+        watch = Stopwatch()
+        self.context.results.add(self.name, name, wait_until_none(problems, deadline), found, watch.seconds)
+
+    def answer(self, exchange: Exchange, status: int) -> bool:
+        """Check status and correlation ID of an answer; False when there is no point in looking further."""
+        problems = [
+            *(
+                []
+                if exchange.status == status
+                else [f"status {exchange.status}, expected {status}: {exchange.body}"]
+            ),
+            *id_problems(exchange),
+        ]
+        self.add(
+            f"answer to {exchange.method} {exchange.path} ({exchange.correlation_id})",
+            problems,
+            f"{exchange.status} in {exchange.seconds * 1000:.0f} ms with its ID",
+        )
+        return exchange.status == status
+
+    def telemetry(
+        self, facts: Facts, tree: ExpectedSpan, lines: Sequence[ExpectedLine], deadline: Deadline
+    ) -> None:
+        """Check the trace and the log lines of one request."""
+        context, correlation_id = self.context, facts.correlation_id
+        self.wait(
+            f"span tree of {correlation_id}",
+            lambda: trace_problems(context.traces(correlation_id), tree, facts),
+            deadline,
+            f"{tree.name}: complete, with its attributes",
+        )
+        self.wait(
+            f"log lines of {correlation_id}",
+            lambda: self._line_problems(facts, lines),
+            deadline,
+            f"{len(lines)} expected lines, all with the trace's ID",
+        )
+
+    def _line_problems(self, facts: Facts, lines: Sequence[ExpectedLine]) -> Problems:
+        traces = self.context.traces(facts.correlation_id)
+        records = self.context.log_records(facts.correlation_id)
+        return line_problems(records, lines, facts, traces[0].trace_id if traces else None)
+
+    def counters(self, meter: Meter, expected: Mapping[Series, int], deadline: Deadline) -> None:
+        """Check that the counters rose by exactly what was sent."""
+        rises = Counter(expected)
+        self.wait(
+            "counters in Prometheus",
+            lambda: meter.problems(rises),
+            deadline,
+            f"{len(rises)} counters rose by exactly what was sent ({_by_metric(rises)})",
+        )
+
+    def exemplar(self, meter: Meter, exchanges: Sequence[Exchange], deadline: Deadline) -> None:
+        """Check that an exemplar leads from Prometheus back to one of these requests."""
+        ids = {exchange.correlation_id for exchange in exchanges}
+        traces = {exchange.trace_id for exchange in exchanges if exchange.trace_id}
+        self.wait(
+            "exemplar in Prometheus",
+            lambda: meter.exemplar_problems(ids, traces),
+            deadline,
+            "one leads back to a request of this check and its trace",
+        )
+
+
+def id_problems(exchange: Exchange) -> list[str]:
+    """The answer must carry the request's correlation ID."""
+    if exchange.answered_id == exchange.correlation_id and exchange.answered_id:
+        return []
+    return [f"X-Correlation-ID is {exchange.answered_id!r}, expected {exchange.correlation_id!r}"]
+
+
+def _by_metric(rises: Mapping[Series, int]) -> str:
+    totals: Counter[str] = Counter()
+    for series, count in rises.items():
+        totals[series.metric] += count
+    return ", ".join(f"{metric} +{count}" for metric, count in sorted(totals.items()))

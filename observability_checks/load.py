@@ -1,0 +1,91 @@
+"""Many requests at once, by asyncio over aiohttp's transport: httpx's own would measure itself."""
+
+import asyncio
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import httpx
+from httpx_aiohttp import HttpxAiohttpClient
+
+from observability.signals import CORRELATION_HEADER
+from observability_checks.api import sample_text
+
+_TIMEOUT_SECONDS = 30.0
+# Every fifth request is an upload, the others ask for a document that is there.
+_UPLOAD_EVERY = 5
+
+
+@dataclass(slots=True)
+class LoadResult:
+    """What came back; `answers` counts by (method, status), status 0 for no answer."""
+
+    seconds: float = 0.0
+    latencies: list[float] = field(default_factory=list)
+    answers: Counter[tuple[str, int]] = field(default_factory=Counter)
+    failures: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def errors(self) -> int:
+        """Requests that were not answered with success."""
+        return sum(count for (_, status), count in self.answers.items() if status != httpx.codes.OK)
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """How many requests, how many at once, and for which document."""
+
+    url: str
+    client_id: str
+    document_id: int
+    requests: int
+    concurrency: int
+
+    def run(self, on_answer: Callable[[], object]) -> LoadResult:
+        """Send everything; calls `on_answer` after each request."""
+        return asyncio.run(self._run(on_answer))
+
+    async def _run(self, on_answer: Callable[[], object]) -> LoadResult:
+        result = LoadResult()
+        numbers = iter(range(self.requests))
+        started = time.perf_counter()
+        async with HttpxAiohttpClient(timeout=_TIMEOUT_SECONDS) as client:
+            workers = (self._work(client, numbers, result, on_answer) for _ in range(self.concurrency))
+            await asyncio.gather(*workers)
+        result.seconds = time.perf_counter() - started
+        return result
+
+    async def _work(
+        self,
+        client: httpx.AsyncClient,
+        numbers: Iterator[int],
+        result: LoadResult,
+        on_answer: Callable[[], object],
+    ) -> None:
+        for number in numbers:
+            method = "GET" if number % _UPLOAD_EVERY else "PUT"
+            started = time.perf_counter()
+            status = await self._send(client, method, number, result)
+            result.latencies.append(time.perf_counter() - started)
+            result.answers[method, status] += 1
+            on_answer()
+
+    async def _send(self, client: httpx.AsyncClient, method: str, number: int, result: LoadResult) -> int:
+        headers = {CORRELATION_HEADER: str(uuid.uuid4())}
+        try:
+            answer = await self._request(client, method, number, headers)
+        except httpx.HTTPError as error:
+            result.failures[f"{type(error).__name__}: {error}"] += 1
+            return 0
+        return answer.status_code
+
+    async def _request(
+        self, client: httpx.AsyncClient, method: str, number: int, headers: dict[str, str]
+    ) -> httpx.Response:
+        client_url = f"{self.url}/clients/{self.client_id}"
+        if method == "GET":
+            return await client.get(f"{client_url}/documents/{self.document_id}", headers=headers)
+        files = {"file": (f"load-{number}.txt", sample_text(0, number), "text/plain")}
+        return await client.put(f"{client_url}/upload-document", headers=headers, files=files)

@@ -1,0 +1,156 @@
+"""Holds what was stored against what was expected. Pure; every function returns its findings, one line each."""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from observability.signals import Attribute
+from observability.signals import Span as SpanName
+from observability_checks.contract import ExpectedLine, ExpectedSpan, Facts, Service
+from observability_checks.models import LogRecord, SpanRecord, Trace
+
+_SLOW = " (slow)"
+
+
+def trace_problems(traces: Sequence[Trace], expected: ExpectedSpan, facts: Facts) -> list[str]:
+    """Compare the stored trace of a request with the tree it must have."""
+    if len(traces) != 1:
+        return [f"expected 1 trace, found {len(traces)}"]
+    trace = traces[0]
+    return [
+        *_root_problems(trace, expected),
+        *_correlation_problems(trace, facts),
+        *_parameter_problems(trace, facts),
+        *(
+            f"{span.name}: status is ERROR though the request succeeded"
+            for span in trace.spans
+            if span.failed
+        ),
+    ]
+
+
+def _root_problems(trace: Trace, expected: ExpectedSpan) -> Iterator[str]:
+    """The tree hangs at the trace's root, or under nginx's span where nginx makes one."""
+    roots = [span for span in trace.roots() if span.service != Service.NGINX]
+    under_nginx = [
+        child
+        for span in trace.spans
+        if span.service == Service.NGINX
+        for child in trace.children(span.span_id)
+        if child.service != Service.NGINX
+    ]
+    yield from _siblings_problems(trace, roots + under_nginx, (expected,), "the trace's root")
+
+
+def _siblings_problems(
+    trace: Trace, found: Sequence[SpanRecord], expected: Sequence[ExpectedSpan], parent: str
+) -> Iterator[str]:
+    """Pair the children of one span with those it must have, and go down."""
+    left = list(found)
+    for wanted in expected:
+        matches = [span for span in left if wanted.is_named(span.name)]
+        left = [span for span in left if span not in matches]
+        yield from _count_problems(trace, wanted, matches, parent)
+        for span in matches[:1]:
+            yield from _span_problems(span, wanted)
+            yield from _siblings_problems(
+                trace, list(trace.children(span.span_id)), wanted.children, span.name
+            )
+    yield from (f"unexpected span {span.name!r} ({span.service}) under {parent}" for span in left)
+
+
+def _count_problems(
+    trace: Trace, wanted: ExpectedSpan, matches: Sequence[SpanRecord], parent: str
+) -> Iterator[str]:
+    if len(matches) > 1:
+        yield f"{wanted.name!r} is {len(matches)} times under {parent}"
+    if matches or wanted.optional:
+        return
+    elsewhere = [_parent_name(trace, span) for span in trace.named(wanted.name)]
+    hint = f": found under {', '.join(elsewhere)}" if elsewhere else ""
+    yield f"no span {wanted.name!r} under {parent}{hint}"
+
+
+def _parent_name(trace: Trace, span: SpanRecord) -> str:
+    parent = next((each.name for each in trace.spans if each.span_id == span.parent_id), None)
+    return repr(parent) if parent else "no stored parent"
+
+
+def _span_problems(span: SpanRecord, wanted: ExpectedSpan) -> Iterator[str]:
+    if span.service != wanted.service:
+        yield f"{span.name}: service is {span.service}, expected {wanted.service}"
+    if span.kind != wanted.kind:
+        yield f"{span.name}: kind is {span.kind}, expected {wanted.kind}"
+    yield from (f"{span.name}: no attribute {key}" for key in wanted.has if key not in span.attributes)
+    for key, value in wanted.equals.items():
+        if span.attributes.get(key) != value:
+            yield f"{span.name}: {key} is {span.attributes.get(key)!r}, expected {value!r}"
+
+
+def _correlation_problems(trace: Trace, facts: Facts) -> Iterator[str]:
+    expected = {Attribute.CORRELATION_ID: facts.correlation_id, Attribute.CLIENT_ID: facts.client_id}
+    for span in trace.spans:
+        for key, value in expected.items():
+            if span.attributes.get(key) != value:
+                yield f"{span.name}: {key} is {span.attributes.get(key)!r}, expected {value!r}"
+
+
+def _parameter_problems(trace: Trace, facts: Facts) -> Iterator[str]:
+    """No value that a client sent may stand in what is kept of a statement."""
+    secrets = [text for text in (facts.client_id, facts.filename) if text]
+    for span in trace.named(SpanName.SQL_EXECUTION):
+        for key, value in span.attributes.items():
+            shown = key.startswith("db.") and any(secret in str(value) for secret in secrets)
+            if shown or key.startswith("db.query.parameter"):
+                yield f"{span.name}: {key} shows a statement's parameters"
+
+
+def line_problems(
+    records: Sequence[LogRecord], expected: Iterable[ExpectedLine], facts: Facts, trace_id: str | None
+) -> list[str]:
+    """Compare the stored log lines of a request with those it must have."""
+    return [
+        *_missing_lines(records, expected),
+        *(problem for record in records for problem in _record_problems(record, facts, trace_id)),
+    ]
+
+
+def _missing_lines(records: Sequence[LogRecord], expected: Iterable[ExpectedLine]) -> Iterator[str]:
+    for line in expected:
+        found = [record for record in records if record.service == line.service and _says(record, line)]
+        if len(found) != 1:
+            yield f"expected 1 line {line.message!r} of {line.service}, found {len(found)}"
+        yield from (
+            f"{record.message!r} of {line.service}: level is {record.level}, expected {_level(record, line)}"
+            for record in found
+            if record.level != _level(record, line)
+        )
+
+
+def _says(record: LogRecord, line: ExpectedLine) -> bool:
+    return record.message.removesuffix(_SLOW) == line.message
+
+
+def _level(record: LogRecord, line: ExpectedLine) -> str:
+    """A slow request is a warning, and its line says so."""
+    return "WARNING" if record.message.endswith(_SLOW) else line.level
+
+
+def _record_problems(record: LogRecord, facts: Facts, trace_id: str | None) -> Iterator[str]:
+    where = f"{record.message!r} of {record.service}"
+    if record.correlation_id != facts.correlation_id:
+        yield f"{where}: correlation_id is {record.correlation_id!r}, expected {facts.correlation_id!r}"
+    if trace_id and record.trace_id != trace_id:
+        yield f"{where}: trace_id is {record.trace_id!r}, expected {trace_id!r}"
+    if facts.client_id and record.fields.get(Attribute.CLIENT_ID) != facts.client_id:
+        yield f"{where}: client_id is {record.fields.get(Attribute.CLIENT_ID)!r}, expected {facts.client_id!r}"
+
+
+def refusal_problems(traces: Sequence[Trace], status: int) -> list[str]:
+    """Spans of a refused request: there is a trace, it knows the status, and nothing in it is marked as an error."""
+    if len(traces) != 1:
+        return [f"expected 1 trace, found {len(traces)}"]
+    spans = traces[0].spans
+    codes = [span.attributes.get("http.response.status_code") for span in spans if span.kind == "server"]
+    return [
+        *([] if status in codes else [f"no server span has status {status}, found {codes}"]),
+        *(f"{span.name}: status is ERROR for a {status}" for span in spans if span.failed),
+    ]

@@ -1,0 +1,80 @@
+"""Counters of the services in Prometheus: where they stood, how much they rose, exemplars that lead back."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
+
+from observability import signals
+from observability.signals import SERVICE_NAMESPACE, Attribute, MetricSpec
+from observability_checks.backends.prometheus import Prometheus
+from observability_checks.contract import HEALTH_ROUTE, Service
+from observability_checks.counters import Reading, Series, differences, reading, rise
+from observability_checks.polling import Deadline, wait_until_none
+
+_SERVICES = f'job=~"{SERVICE_NAMESPACE}/({Service.DOCUMENT_API}|{Service.DATA_STORE})"'
+_RECENT_SECONDS = 30
+# Label values that other traffic than that of the checks makes all the time: health checks of the stack itself.
+_WATCHED = {
+    signals.HTTP_REQUESTS: f'{_SERVICES},path!="{HEALTH_ROUTE}"',
+    signals.HTTP_ERRORS: f'{_SERVICES},path!="{HEALTH_ROUTE}"',
+    signals.DATABASE_OPERATIONS: f'{_SERVICES},table="document_metadata"',
+}
+
+
+def _key(metric: MetricSpec) -> Callable[[Mapping[str, str]], Series]:
+    """Sum over instances: keep the service and the metric's own labels."""
+
+    def key(labels: Mapping[str, str]) -> Series:
+        service = labels.get("job", "").removeprefix(f"{SERVICE_NAMESPACE}/")
+        return Series(
+            metric.prometheus_name, service, tuple(labels.get(label, "") for label in metric.labels)
+        )
+
+    return key
+
+
+class Meter:
+    """Remembers where the counters stood when it was made."""
+
+    def __init__(self, prometheus: Prometheus, deadline: Deadline) -> None:
+        self._prometheus = prometheus
+        self.started = time.time()
+        wait_until_none(self._stale_instances, deadline)
+        self._before = self._read()
+
+    def _stale_instances(self) -> Sequence[str]:
+        """Instances at work that have not sent their counters since this meter was made."""
+        age = f"{self.started} - max by (instance) (timestamp({{{_SERVICES}}}))"
+        late = self._prometheus.query(f"({age}) > 0 and ({age}) < {_RECENT_SECONDS}")
+        return [f"{sample.labels.get('instance')} is {sample.value:.1f} s behind" for sample in late]
+
+    def _read(self) -> dict[MetricSpec, Reading]:
+        return {
+            metric: reading(self._prometheus.query(f"{metric.prometheus_name}{{{labels}}}"))
+            for metric, labels in _WATCHED.items()
+        }
+
+    def risen(self) -> Counter[Series]:
+        """How much every counter rose."""
+        total: Counter[Series] = Counter()
+        for metric, after in self._read().items():
+            total += rise(self._before[metric], after, _key(metric))
+        return total
+
+    def problems(self, expected: Mapping[Series, int]) -> Sequence[str]:
+        """Counters that did not rise by what was sent."""
+        return differences(expected, self.risen())
+
+    def exemplar_problems(
+        self, correlation_ids: Collection[str], trace_ids: Collection[str]
+    ) -> Sequence[str]:
+        """Nothing when an exemplar of the requests leads to one of these requests and its trace."""
+        metric = signals.HTTP_REQUEST_DURATION.prometheus_name
+        expression = f'{{__name__=~"{metric}_bucket|{signals.HTTP_REQUESTS.prometheus_name}",{_SERVICES}}}'
+        found = self._prometheus.exemplars(expression, self.started - 1, time.time() + 1)
+        ours = [each for each in found if each.labels.get(Attribute.CORRELATION_ID) in correlation_ids]
+        if any(each.labels.get("trace_id") in trace_ids for each in ours):
+            return ()
+        return [
+            f"{len(found)} exemplars since the start, {len(ours)} of this check, none with one of its trace IDs"
+        ]

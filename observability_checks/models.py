@@ -1,0 +1,74 @@
+"""What the back ends know of a request, in one form whichever server it came from."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class SpanRecord:
+    """One span as stored."""
+
+    trace_id: str
+    span_id: str
+    parent_id: str | None
+    name: str
+    kind: str
+    service: str
+    start_us: int
+    duration_us: int
+    failed: bool = False
+    attributes: Mapping[str, object] = field(default_factory=dict)
+    resource: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """All spans of one trace, in order of their start."""
+
+    trace_id: str
+    spans: tuple[SpanRecord, ...]
+
+    def children(self, parent_id: str | None) -> Iterator[SpanRecord]:
+        """Spans whose parent is this one."""
+        return (span for span in self.spans if span.parent_id == parent_id)
+
+    def roots(self) -> Iterator[SpanRecord]:
+        """Spans without a parent, or whose parent is not stored."""
+        known = {span.span_id for span in self.spans}
+        return (span for span in self.spans if span.parent_id not in known)
+
+    def named(self, name: str) -> Iterator[SpanRecord]:
+        """Spans of this name, wherever they hang."""
+        return (span for span in self.spans if span.name == name)
+
+
+@dataclass(frozen=True, slots=True)
+class LogRecord:
+    """One log record as stored; keys of `fields` have underscores for dots, as Loki stores them."""
+
+    time_ns: int
+    service: str
+    level: str
+    message: str
+    correlation_id: str
+    trace_id: str
+    span_id: str
+    fields: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One value of an instant query."""
+
+    labels: Mapping[str, str]
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class Exemplar:
+    """One measurement that Prometheus kept with the IDs of its request."""
+
+    series: Mapping[str, str]
+    labels: Mapping[str, str]
+    value: float
+    timestamp: float

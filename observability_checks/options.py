@@ -1,0 +1,113 @@
+"""Where the servers are: option, else environment variable, else the running local stack, else the standard port."""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+_CHECKOUT = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """One server that the checks talk to, and how its address is given."""
+
+    key: str
+    title: str
+    default: str
+
+    @property
+    def option(self) -> str:
+        """Command-line option."""
+        return f"--{self.key.replace('_', '-')}-url"
+
+    @property
+    def variable(self) -> str:
+        """Environment variable."""
+        return f"{self.key.upper()}_URL"
+
+
+# Several addresses are separated by commas; for the log store they are candidates, the first that answers is taken.
+SERVERS = (
+    Server("nginx", "nginx", "http://localhost"),
+    Server("document_api", "document-api", "http://localhost:8000"),
+    Server("data_store", "data-store", "http://localhost:8001"),
+    Server("collector_health", "OTel collector", "http://localhost:13133"),
+    Server("jaeger", "Jaeger", "http://localhost:16686"),
+    Server("prometheus", "Prometheus", "http://localhost:9090"),
+    Server("alertmanager", "Alertmanager", "http://localhost:9093"),
+    Server("logs", "log store", "http://localhost:3100,http://localhost:9428"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Targets:
+    """Addresses of all servers, by key."""
+
+    urls: Mapping[str, tuple[str, ...]]
+
+    def one(self, key: str) -> str:
+        """The only, or first, address of a server."""
+        return self.urls[key][0]
+
+    def all(self, key: str) -> tuple[str, ...]:
+        """All addresses of a server."""
+        return self.urls[key]
+
+
+def state_dir(environment: Mapping[str, str] = os.environ) -> Path:
+    """Folder in which the local stack keeps its state."""
+    return Path(environment.get("ROBIN_STATE_DIR") or _CHECKOUT / ".robin")
+
+
+def local_stack_endpoints(folder: Path) -> Mapping[str, Any]:
+    """Addresses that a running local stack has left in its folder; none when there is no such stack."""
+    try:
+        endpoints = json.loads((folder / "run" / "endpoints.json").read_text())
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise SystemExit(f"cannot read {folder / 'run' / 'endpoints.json'}: {error}") from error
+    return endpoints if isinstance(endpoints, dict) else {}
+
+
+def targets(
+    given: Mapping[str, str | None], environment: Mapping[str, str], local: Mapping[str, Any]
+) -> Targets:
+    """Settle the addresses of all servers."""
+    return Targets(
+        {
+            server.key: _addresses(
+                given.get(server.key)
+                or environment.get(server.variable)
+                or local.get(server.key)
+                or server.default
+            )
+            for server in SERVERS
+        }
+    )
+
+
+def _addresses(value: str | list[str]) -> tuple[str, ...]:
+    parts = value.split(",") if isinstance(value, str) else value
+    return tuple(part.strip().rstrip("/") for part in parts if part.strip())
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What to do, and how much of it."""
+
+    checks: tuple[str, ...]
+    verbose: bool
+    clients: int
+    files: int
+    load_factor: float
+    concurrency: int
+    deadline: float
+    max_upload_bytes: int
+    max_p95_seconds: float
+    max_error_percent: float
+    min_rate: float
+    json_file: Path | None

@@ -1,0 +1,68 @@
+"""What was checked, and how it ended."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One check: what was looked at, whether it was as it must be, what was expected or found."""
+
+    group: str
+    name: str
+    passed: bool
+    detail: str
+    seconds: float
+
+
+@dataclass(slots=True)
+class Results:
+    """Collects checks and figures; `on_check` hears of each check as it ends."""
+
+    on_check: Callable[[Check], None] = lambda _check: None
+    checks: list[Check] = field(default_factory=list)
+    figures: dict[str, dict[str, float]] = field(default_factory=dict)
+
+    def add(self, group: str, name: str, problems: Sequence[str], found: str, seconds: float = 0.0) -> None:
+        """Record a check: it failed when there are problems, else `found` says what was seen."""
+        check = Check(group, name, not problems, "; ".join(problems) or found, round(seconds, 3))
+        self.checks.append(check)
+        self.on_check(check)
+
+    @property
+    def passed(self) -> int:
+        """Number of checks that passed."""
+        return sum(check.passed for check in self.checks)
+
+    @property
+    def failures(self) -> list[Check]:
+        """Checks that failed, in order."""
+        return [check for check in self.checks if not check.passed]
+
+    @property
+    def verdict(self) -> str:
+        """The closing line."""
+        return f"{self.passed} passed, {len(self.failures)} failed"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything, ready for JSON."""
+        return {
+            "passed": self.passed,
+            "failed": len(self.failures),
+            "checks": [asdict(check) for check in self.checks],
+            "figures": self.figures,
+        }
+
+
+class Stopwatch:
+    """Seconds since it was made."""
+
+    def __init__(self) -> None:
+        self._start = time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        """Elapsed time."""
+        return time.perf_counter() - self._start

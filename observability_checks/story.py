@@ -1,0 +1,241 @@
+"""The story of one request: what traces, logs and metrics know of a correlation ID, joined into one structure."""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from opentelemetry.semconv.attributes import db_attributes as db
+
+from observability import signals
+from observability.signals import SERVICE_NAMESPACE, Attribute
+from observability.signals import Span as SpanName
+from observability_checks.backends.jaeger import Jaeger
+from observability_checks.backends.log_store import LogStore
+from observability_checks.backends.prometheus import Prometheus
+from observability_checks.contract import Service
+from observability_checks.models import LogRecord, SpanRecord, Trace
+
+_LOOKBACK_SECONDS = 7 * 86400
+# Exemplars are asked for around the request only: Prometheus keeps few, and answers with all of a span of time.
+_EXEMPLAR_SLACK_SECONDS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class StorySpan:
+    """One span, how deep it stands in the tree, and when it began after the request did."""
+
+    depth: int
+    offset_ms: float
+    duration_ms: float
+    name: str
+    service: str
+    kind: str
+    failed: bool
+    span_id: str
+    parent_id: str | None
+    attributes: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class StoryLine:
+    """One log line, and when it was written after the request began (None without a trace)."""
+
+    offset_ms: float | None
+    time: float
+    service: str
+    level: str
+    message: str
+    fields: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """One SQL statement; its text (with placeholders) is only known where DEBUG is logged."""
+
+    summary: str
+    service: str
+    duration_ms: float
+    text: str | None
+    comment: str
+
+
+@dataclass(frozen=True, slots=True)
+class MetricPoint:
+    """One measurement of this request that Prometheus kept as an exemplar."""
+
+    metric: str
+    labels: Mapping[str, str]
+    value: float
+    time: float
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """Everything that is known of one request. `gaps` says what was not found."""
+
+    correlation_id: str
+    trace_ids: tuple[str, ...]
+    spans: tuple[StorySpan, ...]
+    lines: tuple[StoryLine, ...]
+    statements: tuple[Statement, ...]
+    metric_points: tuple[MetricPoint, ...]
+    links: Mapping[str, str]
+    gaps: tuple[str, ...]
+
+    @property
+    def found(self) -> bool:
+        """Whether any back end knows this request."""
+        return bool(self.spans or self.lines)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything, ready for JSON."""
+        return {"found": self.found, **asdict(self)}
+
+
+class StoryTeller:
+    """Joins the three back ends."""
+
+    def __init__(self, jaeger: Jaeger, prometheus: Prometheus, logs: LogStore) -> None:
+        self._jaeger = jaeger
+        self._prometheus = prometheus
+        self._logs = logs
+
+    def tell(self, correlation_id: str) -> Story:
+        """Ask all back ends for this correlation ID."""
+        traces = self._traces(correlation_id)
+        records = self._logs.find(correlation_id, since=time.time() - _LOOKBACK_SECONDS)
+        return join(
+            correlation_id,
+            traces,
+            records,
+            self._metric_points(correlation_id, traces),
+            self._links(correlation_id, traces),
+        )
+
+    def _traces(self, correlation_id: str) -> list[Trace]:
+        """The trace is found through whichever service took part."""
+        for service in (Service.DOCUMENT_API, Service.DATA_STORE):
+            if traces := self._jaeger.find(correlation_id, service):
+                return traces
+        return []
+
+    def _metric_points(self, correlation_id: str, traces: Sequence[Trace]) -> list[MetricPoint]:
+        begin = _begin_us(traces)
+        if begin is None:
+            return []
+        moment = begin / 1_000_000
+        found = self._prometheus.exemplars(
+            f'{{__name__=~"{_exemplar_metrics()}",job=~"{SERVICE_NAMESPACE}/.*"}}',
+            moment - _EXEMPLAR_SLACK_SECONDS,
+            moment + _EXEMPLAR_SLACK_SECONDS,
+        )
+        return [
+            MetricPoint(each.series["__name__"], _labels(each.series), each.value, each.timestamp)
+            for each in found
+            if each.labels.get(Attribute.CORRELATION_ID) == correlation_id
+        ]
+
+    def _links(self, correlation_id: str, traces: Sequence[Trace]) -> dict[str, str]:
+        links = {}
+        for trace in traces:
+            links["trace (Jaeger's UI)"] = self._jaeger.link(trace.trace_id)
+            links["trace (JSON)"] = self._jaeger.api_link(trace.trace_id)
+        return {**links, f"logs ({self._logs.name})": self._logs.link(correlation_id)}
+
+
+def join(
+    correlation_id: str,
+    traces: Sequence[Trace],
+    records: Sequence[LogRecord],
+    metric_points: Sequence[MetricPoint],
+    links: Mapping[str, str],
+) -> Story:
+    """Put what the back ends answered in the order in which it happened. Pure."""
+    begin = _begin_us(traces)
+    spans = tuple(span for trace in traces for span in _ordered(trace, begin or 0))
+    return Story(
+        correlation_id=correlation_id,
+        trace_ids=tuple(trace.trace_id for trace in traces),
+        spans=spans,
+        lines=tuple(_line(record, begin) for record in sorted(records, key=lambda record: record.time_ns)),
+        statements=tuple(_statements(traces, records, correlation_id)),
+        metric_points=tuple(sorted(metric_points, key=lambda point: (point.metric, point.time))),
+        links=dict(links),
+        gaps=tuple(_gaps(spans, records, metric_points)),
+    )
+
+
+def _gaps(
+    spans: Sequence[StorySpan], records: Sequence[LogRecord], points: Sequence[MetricPoint]
+) -> Iterator[str]:
+    if not spans:
+        yield "no trace has this correlation ID"
+    if not records:
+        yield "no log line has this correlation ID"
+    if not points:
+        yield "no exemplar has this correlation ID (Prometheus keeps one for each series and interval)"
+
+
+def _begin_us(traces: Sequence[Trace]) -> int | None:
+    return min((span.start_us for trace in traces for span in trace.spans), default=None)
+
+
+def _ordered(trace: Trace, begin: int) -> Iterator[StorySpan]:
+    for root in trace.roots():
+        yield from _descend(trace, root, begin, 0)
+
+
+def _descend(trace: Trace, span: SpanRecord, begin: int, depth: int) -> Iterator[StorySpan]:
+    yield StorySpan(
+        depth=depth,
+        offset_ms=(span.start_us - begin) / 1000,
+        duration_ms=span.duration_us / 1000,
+        name=span.name,
+        service=span.service,
+        kind=span.kind,
+        failed=span.failed,
+        span_id=span.span_id,
+        parent_id=span.parent_id,
+        attributes=span.attributes,
+    )
+    for child in trace.children(span.span_id):
+        yield from _descend(trace, child, begin, depth + 1)
+
+
+def _line(record: LogRecord, begin: int | None) -> StoryLine:
+    offset = None if begin is None else round(record.time_ns / 1_000_000 - begin / 1000, 3)
+    return StoryLine(
+        offset, record.time_ns / 1e9, record.service, record.level, record.message, record.fields
+    )
+
+
+def _statements(
+    traces: Sequence[Trace], records: Sequence[LogRecord], correlation_id: str
+) -> Iterator[Statement]:
+    texts = {
+        record.span_id: record.fields.get("context_data_statement") for record in records if record.span_id
+    }
+    for trace in traces:
+        for span in trace.named(SpanName.SQL_EXECUTION):
+            yield Statement(
+                summary=str(span.attributes.get(db.DB_QUERY_SUMMARY, span.name)),
+                service=span.service,
+                duration_ms=span.duration_us / 1000,
+                text=texts.get(span.span_id),
+                comment=f"correlation_id='{correlation_id}',traceparent='00-{span.trace_id}-{span.span_id}-..'",
+            )
+
+
+def _exemplar_metrics() -> str:
+    """Pattern of all series that carry exemplars."""
+    return "|".join(
+        f"{metric.prometheus_name}_bucket" if metric.kind == "histogram" else metric.prometheus_name
+        for metric in signals.METRICS
+        if metric.exemplars
+    )
+
+
+def _labels(series: Mapping[str, str]) -> dict[str, str]:
+    """A series' own labels, without its name and the bounds of a bucket."""
+    return {name: value for name, value in series.items() if name not in {"__name__", "le"}}
