@@ -58,14 +58,20 @@ def _child(greeter: Program, cache: Path, log: Path) -> subprocess.Popen[str]:
 
 
 def _go_that_waits(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Put a Go on PATH that answers its version, and builds only once the returned file exists."""
+    """Put a Go on PATH that leaves half a binary, and goes on to build only once the returned file exists."""
     real, gate = builder._go_for(PROGRAMS[0]), folder / "gate"
     folder.mkdir()
-    (folder / "go").write_text(
-        f'#!/bin/sh\nif [ "$1" = build ]; then\n'
-        f"  : > {folder}/started; while [ ! -e {gate} ]; do sleep 0.02; done\nfi\n"
-        f'exec {real} "$@"\n'
-    )
+    script = f"""#!/bin/sh
+        if [ "$1" = build ]; then
+            for word; do [ "$before" = -o ] && half="$word/greeter"; before=$word; done
+            echo half > "$half"
+            : > {folder}/started
+            while [ ! -e {gate} ]; do sleep 0.02; done
+            rm -f "$half"
+        fi
+        exec {real} "$@"
+    """
+    (folder / "go").write_text(script)
     (folder / "go").chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
     return gate
