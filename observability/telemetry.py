@@ -149,20 +149,20 @@ class Telemetry:
                 if outcome:
                     span.set_attribute(Attribute.OUTCOME, result)
 
-    def shutdown(self, seconds: float = SHUTDOWN_SECONDS) -> None:
-        """Send what is buffered, all signals side by side, for at most this long; say what did not make it."""
+    def shutdown(self) -> None:
+        """Send what is buffered, all signals side by side, for at most SHUTDOWN_SECONDS; say what did not make it."""
         threads = {
             signal: threading.Thread(target=provider.shutdown, name=f"shutdown-{signal}", daemon=True)
             for signal, provider in self.providers.items()
         }
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + SHUTDOWN_SECONDS
         for thread in threads.values():
             thread.start()
         for thread in threads.values():
             thread.join(max(0.0, deadline - time.monotonic()))
         late = [signal for signal, thread in threads.items() if thread.is_alive()]
         if late:
-            logger.warning("Telemetry not flushed within %s s: %s", seconds, ", ".join(late))
+            logger.warning("Telemetry not flushed within %s s: %s", SHUTDOWN_SECONDS, ", ".join(late))
 
 
 def _mark_failure(span: trace.Span, error: Exception) -> None:

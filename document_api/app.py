@@ -1,0 +1,104 @@
+"""The composition root: every concrete part of the document API is chosen and joined here."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TypedDict
+
+import httpx
+from anyio.to_thread import run_sync
+from fastapi import FastAPI
+
+from document_api import SERVICE_NAME, VERSION, documents, health
+from document_api.documents.service import DocumentService
+from document_api.documents.storage import FileStorage
+from document_api.documents.store_client import StoreClient
+from document_api.health import HealthProbe
+from document_api.http import http_client
+from document_api.settings import DocumentApiSettings
+from document_api.summaries import Summarizer
+from document_api.summaries.extractive import ExtractiveSummarizer
+from document_api.summaries.llm import LlmSummarizer
+from observability import (
+    Identity,
+    ObservabilityMiddleware,
+    Telemetry,
+    configure,
+    install_problem_handlers,
+    watched_event_loop,
+)
+
+
+class State(TypedDict):
+    """What the endpoints find on `request.state`."""
+
+    documents: DocumentService
+    health: HealthProbe
+
+
+def create_app(settings: DocumentApiSettings | None = None, telemetry: Telemetry | None = None) -> FastAPI:
+    """Build the application; without arguments from the environment, as uvicorn calls it."""
+    settings = settings or DocumentApiSettings()
+    telemetry = telemetry or configure(
+        Identity(SERVICE_NAME, VERSION, settings.instance_id, settings.deployment_environment),
+        log_level=settings.log_level,
+    )
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[State]:
+        """Start telemetry first and end it last: what the other parts say while they stop is still heard."""
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(run_sync, telemetry.shutdown)
+            await stack.enter_async_context(watched_event_loop(telemetry))
+            store = StoreClient(
+                await stack.enter_async_context(
+                    http_client(
+                        str(settings.data_store_url),
+                        timeout_seconds=settings.data_store_timeout_seconds,
+                        connections=settings.data_store_connections,
+                    )
+                ),
+                telemetry,
+            )
+            storage = FileStorage(settings.upload_dir)
+            summarizer = await stack.enter_async_context(_summarizer(settings, telemetry))
+            yield State(
+                documents=DocumentService(storage, store, summarizer, telemetry, settings),
+                health=HealthProbe(storage, store, telemetry, settings.health_deadline_seconds),
+            )
+
+    app = FastAPI(
+        title="robin document API",
+        version=VERSION,
+        lifespan=lifespan,
+        # FastAPI's own OpenTelemetry would make every span and metric a second time (docs/adr/0002).
+        telemetry={"tracing": False, "metrics": False, "logs": False},
+    )
+    install_problem_handlers(app)
+    app.add_middleware(
+        ObservabilityMiddleware, telemetry=telemetry, slow_request_seconds=settings.slow_request_seconds
+    )
+    app.include_router(documents.router)
+    app.include_router(health.router)
+    return app
+
+
+@asynccontextmanager
+async def _summarizer(settings: DocumentApiSettings, telemetry: Telemetry) -> AsyncIterator[Summarizer]:
+    """Choose who writes the summaries: the model where one is configured, with the offline summarizer behind it."""
+    offline = ExtractiveSummarizer(settings.summary_max_chars)
+    if settings.llm_base_url is None or settings.llm_model is None:
+        yield offline
+        return
+    key = settings.llm_api_key
+    headers = {"Authorization": f"Bearer {key.get_secret_value()}"} if key else {}
+    async with httpx.AsyncClient(
+        base_url=str(settings.llm_base_url), headers=headers, timeout=settings.llm_timeout_seconds
+    ) as client:
+        yield LlmSummarizer(
+            client,
+            model=settings.llm_model,
+            max_chars=settings.summary_max_chars,
+            deadline_seconds=settings.llm_timeout_seconds,
+            fallback=offline,
+            telemetry=telemetry,
+        )

@@ -1,0 +1,175 @@
+"""The one file of a multipart/form-data body (RFC 7578), streamed: never more than a chunk of it in memory."""
+
+import mimetypes
+import re
+from collections.abc import AsyncIterator, Iterator
+from typing import Final
+
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
+from starlette.requests import Request
+
+from observability import Problem
+
+FIELD: Final = "file"
+ACCEPTED: Final = f"send one multipart/form-data part named '{FIELD}' with a file name"
+# What boundaries, part headers and other fields may add to the file's bytes; nginx allows the same.
+ENVELOPE_BYTES: Final = 64 * 1024
+MAX_FILENAME_CHARS: Final = 255
+_DEFAULT_TYPE: Final = "application/octet-stream"
+_MEDIA_TYPE: Final = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,126}/[a-z0-9][a-z0-9!#$&^_.+-]{0,126}")
+_UNPRINTABLE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_MAX_BOUNDARY_BYTES: Final = 70  # RFC 2046, 5.1.1
+
+
+class BadMultipart(Problem):
+    """The body is not what RFC 7578 says, or was cut short."""
+
+    status = 400
+
+
+class WrongForm(Problem):
+    """The body is well-formed, but not one file with a name."""
+
+    status = 422
+
+
+class TooLarge(Problem):
+    """The file has more bytes than are accepted."""
+
+    status = 413
+
+    def __init__(self, max_bytes: int) -> None:
+        super().__init__(f"The file is larger than {max_bytes} bytes, the most that is accepted.")
+
+
+class MultipartFile:
+    """The part named `file` of a request; its name and type are known once the first chunk is there."""
+
+    def __init__(self, request: Request) -> None:
+        self._request = request
+        self._inside = False
+        self.filename = ""
+        self.media_type = _DEFAULT_TYPE
+
+    async def chunks(self, max_bytes: int) -> AsyncIterator[bytes]:
+        """Yield the file's bytes as they arrive, and check the whole body on the way.
+
+        Raises Problem: 400 malformed or cut short, 413 more than `max_bytes`, 415 not multipart, 422 no file, two
+        files, an empty file or no file name.
+        """
+        self._refuse_declared_length(max_bytes)
+        size = 0
+        body = _Body(self._request.headers.get("content-type"))
+        async for data in self._request.stream():
+            for piece in self._bytes_of_file(body.parse(data)):
+                size += len(piece)
+                if size > max_bytes:
+                    raise TooLarge(max_bytes)
+                yield piece
+        if not body.complete:
+            raise BadMultipart(f"The multipart body ends before its closing boundary; {ACCEPTED}.")
+        if not self.filename:
+            raise WrongForm(f"The form has no file in a field '{FIELD}'; {ACCEPTED}.")
+        if size == 0:
+            raise WrongForm(f"The file is empty; {ACCEPTED} and at least one byte.")
+
+    def _bytes_of_file(self, parts: list[dict[str, str] | bytes]) -> Iterator[bytes]:
+        """Yield what belongs to the file, and skip any other field."""
+        for part in parts:
+            if isinstance(part, dict):
+                self._enter(part)
+            elif self._inside:
+                yield part
+
+    def _refuse_declared_length(self, max_bytes: int) -> None:
+        """Refuse a body that says it is too large before any of it is read."""
+        declared = self._request.headers.get("content-length", "")
+        if declared.isdecimal() and int(declared) > max_bytes + ENVELOPE_BYTES:
+            raise TooLarge(max_bytes)
+
+    def _enter(self, headers: dict[str, str]) -> None:
+        """Begin a part: take the name and the type when it is the file."""
+        _, options = parse_options_header(headers.get("content-disposition"))
+        self._inside = options.get(b"name") == FIELD.encode()
+        if not self._inside:
+            return
+        if self.filename:
+            raise WrongForm(f"The form has more than one '{FIELD}'; {ACCEPTED}.")
+        self.filename = safe_filename(options.get(b"filename", b"").decode("utf-8", "replace"))
+        self.media_type = _media_type(headers.get("content-type", ""), self.filename)
+
+
+class _Body:
+    """A multipart body as a flat sequence: the headers of a part, then its bytes."""
+
+    def __init__(self, content_type: str | None) -> None:
+        self.complete = False
+        self._found: list[dict[str, str] | bytes] = []
+        self._headers: dict[str, str] = {}
+        self._name = b""
+        self._value = b""
+        self._parser = MultipartParser(
+            _boundary(content_type),
+            {
+                "on_part_begin": self._headers.clear,
+                "on_header_field": self._on_header_field,
+                "on_header_value": self._on_header_value,
+                "on_header_end": self._on_header_end,
+                "on_headers_finished": lambda: self._found.append(dict(self._headers)),
+                "on_part_data": lambda data, start, end: self._found.append(data[start:end]),
+                "on_end": self._on_end,
+            },
+        )
+
+    def parse(self, data: bytes) -> list[dict[str, str] | bytes]:
+        """Return what this piece of the body holds."""
+        try:
+            self._parser.write(data)
+        except FormParserError as error:
+            raise BadMultipart(f"The multipart body is malformed: {error}; {ACCEPTED}.") from error
+        found, self._found = self._found, []
+        return found
+
+    def _on_header_field(self, data: bytes, start: int, end: int) -> None:
+        self._name += data[start:end]
+
+    def _on_header_value(self, data: bytes, start: int, end: int) -> None:
+        self._value += data[start:end]
+
+    def _on_header_end(self) -> None:
+        self._headers[self._name.decode("latin-1").lower()] = self._value.decode("latin-1")
+        self._name = self._value = b""
+
+    def _on_end(self) -> None:
+        self.complete = True
+
+
+def _boundary(content_type: str | None) -> bytes:
+    """Return the boundary that a multipart/form-data Content-Type names."""
+    media_type, options = parse_options_header(content_type)
+    if media_type != b"multipart/form-data":
+        raise Problem(f"The body must be multipart/form-data; {ACCEPTED}.", status=415)
+    boundary = options.get(b"boundary")
+    if not boundary or len(boundary) > _MAX_BOUNDARY_BYTES:
+        raise BadMultipart(f"The Content-Type names no usable boundary; {ACCEPTED}.")
+    return boundary
+
+
+def safe_filename(name: str) -> str:
+    """Return the last component of a client's file name, without unprintable characters; a name is never a path.
+
+    Raises Problem: 422 when nothing is left.
+    """
+    base = _UNPRINTABLE.sub("", re.split(r"[/\\]", name)[-1]).strip()[:MAX_FILENAME_CHARS]
+    if base in {"", ".", ".."}:
+        raise WrongForm(f"The file has no usable name; {ACCEPTED}.")
+    return base
+
+
+def _media_type(declared: str, filename: str) -> str:
+    """Return the media type that the part declares, else the one its name suggests."""
+    media_type = declared.partition(";")[0].strip().lower()
+    if _MEDIA_TYPE.fullmatch(media_type):
+        return media_type
+    return mimetypes.guess_type(filename)[0] or _DEFAULT_TYPE

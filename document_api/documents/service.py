@@ -1,0 +1,134 @@
+"""What happens to a document, step by step; each `with` is a span of the contract."""
+
+import logging
+
+from document_api.documents.multipart import MultipartFile
+from document_api.documents.schemas import Document, NewDocument
+from document_api.documents.storage import BACKEND, FileStorage, IncomingFile
+from document_api.documents.store_client import OutcomeUnknown, StoreClient
+from document_api.labels import BoundedLabel, media_type_label
+from document_api.settings import DocumentApiSettings
+from document_api.summaries import Summarizer, Summary, SummarySource
+from document_api.summaries.text import ReadText, read_text
+from observability import Telemetry
+from observability.signals import Attribute, Span
+
+logger = logging.getLogger(__name__)
+
+
+class DocumentService:
+    """Uploads and retrieves documents of clients."""
+
+    def __init__(
+        self,
+        storage: FileStorage,
+        store: StoreClient,
+        summarizer: Summarizer,
+        telemetry: Telemetry,
+        settings: DocumentApiSettings,
+    ) -> None:
+        self._storage = storage
+        self._store = store
+        self._summarizer = summarizer
+        self._telemetry = telemetry
+        self._max_bytes = settings.max_upload_bytes
+        self._summary_input_bytes = settings.summary_input_bytes
+        self._client_label = BoundedLabel()
+
+    async def upload(self, client_id: str, upload: MultipartFile) -> Document:
+        """Keep the bytes, summarise the text, record the metadata; a refusal or failure leaves nothing behind.
+
+        Raises Problem: 400, 413, 415, 422 for what was sent, 502 or 503 for the data store.
+        """
+        with self._telemetry.step(Span.UPLOAD_DOCUMENT, outcome=True) as step:
+            async with self._storage.receive(client_id) as file:
+                text = await self._process_file(upload, file)
+                summary = await self._summarize(text)
+                document = await self._store_metadata(client_id, upload, file, summary)
+                file.keep()
+            step.set(Attribute.DOCUMENT_ID, document.id)
+            self._report(document, step.elapsed())
+        return document
+
+    async def retrieve(self, client_id: str, document_id: int) -> Document:
+        """Return a document of this client; raises NotFound, or Problem for the data store."""
+        with self._telemetry.step(Span.RETRIEVE_DOCUMENT, {Attribute.DOCUMENT_ID: document_id}, outcome=True):
+            return await self._store.find(client_id, document_id)
+
+    async def _process_file(self, upload: MultipartFile, file: IncomingFile) -> ReadText:
+        """Bring the bytes to disk and read their text."""
+        with self._telemetry.step(Span.FILE_PROCESSING) as step:
+            await self._read(upload, file)
+            await self._save(file)
+            text = await read_text(file.path, self._summary_input_bytes)
+            step.set(Attribute.FILE_SIZE, file.size)
+            step.set(Attribute.FILE_TYPE, upload.media_type)
+            step.set(Attribute.FILE_SHA256, file.sha256[:12])
+            step.set(Attribute.SUMMARY_INPUT_CHARS, len(text.content))
+        return text
+
+    async def _read(self, upload: MultipartFile, file: IncomingFile) -> None:
+        with self._telemetry.step(Span.FILE_READ) as step:
+            chunks = 0
+            async for chunk in upload.chunks(self._max_bytes):
+                await file.write(chunk)
+                chunks += 1
+            step.set(Attribute.CONTENT_BYTES, file.size)
+            step.set(Attribute.CONTENT_CHUNKS, chunks)
+
+    async def _save(self, file: IncomingFile) -> None:
+        with self._telemetry.step(Span.FILE_SAVE, {Attribute.STORAGE_BACKEND: BACKEND}) as step:
+            await file.save()
+            step.set(Attribute.STORAGE_BYTES, file.size)
+
+    async def _summarize(self, text: ReadText) -> Summary:
+        """Summarise the text; text that cannot be read gets no summary and says why."""
+        with self._telemetry.step(Span.LLM_SUMMARIZATION) as step:
+            if text.reason is not None:
+                summary = Summary(None, SummarySource.NONE, text.reason)
+            else:
+                summary = await self._summarizer.summarize(text.content)
+            step.set(Attribute.PROCESSING_TIME, step.elapsed())
+            step.set(Attribute.SUMMARY_SOURCE, summary.source)
+            step.set(Attribute.SUMMARY_REASON, summary.reason)
+            self._telemetry.metrics.summaries(1, source=summary.source, reason=summary.reason or "none")
+        return summary
+
+    async def _store_metadata(
+        self, client_id: str, upload: MultipartFile, file: IncomingFile, summary: Summary
+    ) -> Document:
+        new = NewDocument(
+            filename=upload.filename,
+            file_size=file.size,
+            file_type=upload.media_type,
+            sha256=file.sha256,
+            storage_key=file.key,
+            summary=summary.text,
+            summary_source=summary.source,
+            summary_reason=summary.reason,
+        )
+        with self._telemetry.step(Span.STORE_METADATA, {Attribute.DATABASE_OPERATION: "INSERT"}):
+            try:
+                return await self._store.create(client_id, new)
+            except OutcomeUnknown:
+                # The row may be there: bytes without a row are harmless, a row without bytes is a broken promise.
+                file.keep()
+                raise
+
+    def _report(self, document: Document, seconds: float) -> None:
+        file_type = media_type_label(document.file_type)
+        metrics = self._telemetry.metrics
+        metrics.documents_uploaded(1, client=self._client_label.of(document.client_id), file_type=file_type)
+        metrics.document_size(document.file_size, file_type=file_type)
+        logger.info(
+            "Document uploaded",
+            extra={
+                "context_data": {
+                    "document_id": document.id,
+                    "file_size": document.file_size,
+                    "file_type": document.file_type,
+                    "summary_source": document.summary_source,
+                    "duration": round(seconds, 6),
+                }
+            },
+        )

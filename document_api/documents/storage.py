@@ -1,0 +1,135 @@
+"""Document bytes on the file system: written under a temporary name, synced, renamed; all or nothing."""
+
+import hashlib
+import os
+import tempfile
+import uuid
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Final, Self
+
+from anyio.to_thread import run_sync
+
+from observability.signals import HealthStatus
+
+BACKEND: Final = "file_system"
+# Bytes gathered before a thread writes them: one hop for small documents, bounded memory for large ones.
+_BUFFER_BYTES: Final = 1024 * 1024
+
+
+class FileStorage:
+    """Keeps documents below one folder: `incoming/` while they arrive, then `documents/<client>/<key>`."""
+
+    def __init__(self, root: Path) -> None:
+        self._incoming = root / "incoming"
+        self._documents = root / "documents"
+
+    def prepare(self) -> None:
+        """Make the folders and prove that a file can be kept; raises OSError."""
+        self._incoming.mkdir(parents=True, exist_ok=True)
+        self._documents.mkdir(parents=True, exist_ok=True)
+        self._probe()
+
+    def receive(self, client_id: str) -> "IncomingFile":
+        """Return a file to write a new document of this client into."""
+        return IncomingFile(self._incoming, self._documents, f"{client_id}/{uuid.uuid4().hex}")
+
+    async def check(self) -> HealthStatus:
+        """Write, read and remove a file; raises OSError."""
+        await run_sync(self._probe)
+        return HealthStatus.HEALTHY
+
+    def _probe(self) -> None:
+        content = uuid.uuid4().bytes
+        with tempfile.NamedTemporaryFile(dir=self._incoming, prefix="health-") as file:
+            file.write(content)
+            file.flush()
+            if Path(file.name).read_bytes() != content:
+                msg = f"{self._incoming} does not give back what was written"
+                raise OSError(msg)
+
+
+class IncomingFile:
+    """A document on its way to disk. Leaving the block without `keep()` removes every trace of it."""
+
+    def __init__(self, incoming: Path, documents: Path, key: str) -> None:
+        self.key = key
+        self.size = 0
+        self.path = documents / key
+        self._incoming = incoming
+        self._temporary: Path | None = None
+        self._file: BinaryIO | None = None
+        self._buffer = bytearray()
+        self._digest = hashlib.sha256()
+        self._saved = False
+        self._kept = False
+
+    @property
+    def sha256(self) -> str:
+        """Return the digest of what was saved, hexadecimal."""
+        return self._digest.hexdigest()
+
+    async def write(self, data: bytes) -> None:
+        """Take the next bytes."""
+        self.size += len(data)
+        self._buffer += data
+        if len(self._buffer) >= _BUFFER_BYTES:
+            await run_sync(self._flush)
+
+    async def save(self) -> None:
+        """Make the bytes durable under their final name."""
+        await run_sync(self._save)
+
+    def keep(self) -> None:
+        """Let the saved file outlive the block."""
+        self._kept = True
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        # Not awaited in a thread: removing must also happen while the task is being cancelled.
+        self._discard_temporary()
+        if self._saved and not self._kept:
+            self.path.unlink(missing_ok=True)
+
+    def _flush(self) -> BinaryIO:
+        if self._file is None:
+            descriptor, name = tempfile.mkstemp(dir=self._incoming)
+            self._temporary = Path(name)
+            self._file = os.fdopen(descriptor, "wb", buffering=0)
+        data = bytes(self._buffer)
+        self._buffer.clear()
+        self._digest.update(data)
+        written = 0
+        while written < len(data):  # an unbuffered write may take less than it is given
+            written += self._file.write(data[written:])
+        return self._file
+
+    def _save(self) -> None:
+        file = self._flush()
+        os.fsync(file.fileno())
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        assert self._temporary is not None  # noqa: S101  _flush made it
+        self._temporary.rename(self.path)
+        self._saved = True
+        self._temporary = None
+        _sync_folder(self.path.parent)
+        self._discard_temporary()
+
+    def _discard_temporary(self) -> None:
+        if self._file is not None:
+            self._file.close()
+        if self._temporary is not None:
+            self._temporary.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename durable: the name lives in the folder (fsync(2))."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,41 @@
+"""Metric labels whose values come from clients, kept few: one time series for each value lives for ever."""
+
+from typing import Final
+
+OTHER: Final = "other"
+_MEDIA_TYPES: Final = frozenset(
+    {
+        "application/json",
+        "application/msword",
+        "application/octet-stream",
+        "application/pdf",
+        "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+        "application/xml",
+        "application/zip",
+        "image/jpeg",
+        "image/png",
+        "text/csv",
+        "text/html",
+        "text/markdown",
+        "text/plain",
+    }
+)
+
+
+class BoundedLabel:
+    """The first `limit` values keep their name, the rest are `other`."""
+
+    def __init__(self, limit: int = 50) -> None:
+        self._limit = limit
+        self._known: set[str] = set()
+
+    def of(self, value: str) -> str:
+        """Return the label for a value."""
+        if value not in self._known and len(self._known) < self._limit:
+            self._known.add(value)
+        return value if value in self._known else OTHER
+
+
+def media_type_label(media_type: str) -> str:
+    """Return the label `file_type` for a media type, which clients choose freely."""
+    return media_type if media_type in _MEDIA_TYPES else OTHER

@@ -1,0 +1,30 @@
+"""Summaries of documents: one interface, an offline summarizer and one that asks a model."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+
+class SummarySource(StrEnum):
+    """Who wrote a summary."""
+
+    EXTRACTIVE = "extractive"
+    LLM = "llm"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """A summary, or why there is none; `reason` also says why a model's place was taken."""
+
+    text: str | None
+    source: SummarySource
+    reason: str | None = None
+
+
+class Summarizer(Protocol):
+    """Writes summaries; never fails for a text, whatever it holds."""
+
+    async def summarize(self, text: str) -> Summary:
+        """Return a summary of a text that is not empty."""
+        ...
