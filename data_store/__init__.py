@@ -1,0 +1,1 @@
+"""The internal service that keeps the records of documents in PostgreSQL."""

@@ -1,0 +1,28 @@
+"""Starts the data store: `python -m data_store` migrates and serves, `python -m data_store migrate` only migrates."""
+
+import argparse
+import sys
+
+from data_store.migrations import MigrationError, migrate
+from data_store.settings import DataStoreSettings
+from observability.service import load_settings, serve
+
+
+def main() -> int:
+    """Migrate the database, then serve unless told to stop there."""
+    parser = argparse.ArgumentParser(prog="python -m data_store", description=__doc__)
+    parser.add_argument("command", nargs="?", choices=["serve", "migrate"], default="serve")
+    command = parser.parse_args().command
+    settings = load_settings(DataStoreSettings)
+    try:
+        migrate(settings.database_url.get_secret_value(), wait_seconds=settings.database_wait_seconds)
+    except MigrationError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    if command == "serve":
+        serve("data_store.app:create_app", settings)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,81 @@
+"""The composition root: everything the data store consists of is put together here, and only here."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Final
+
+from anyio.to_thread import current_default_thread_limiter
+from fastapi import FastAPI
+
+from data_store.database import make_engine
+from data_store.health import DatabaseProbe, health_router
+from data_store.records.endpoints import records_router
+from data_store.records.repository import DocumentRepository
+from data_store.settings import DataStoreSettings
+from observability import (
+    Identity,
+    ObservabilityMiddleware,
+    Telemetry,
+    configure,
+    install_problem_handlers,
+    watched_event_loop,
+)
+from observability.database import DatabaseTelemetry
+from observability.service import load_settings
+
+SERVICE_NAME: Final = "data-store"
+VERSION: Final = "1.0.0"
+# The longest record, every character escaped, fits twice.
+MAX_BODY_BYTES: Final = 2 * 1024 * 1024
+
+
+def create_app(settings: DataStoreSettings | None = None, telemetry: Telemetry | None = None) -> FastAPI:
+    """Put the service together; settings come from the environment unless given."""
+    settings = settings or load_settings(DataStoreSettings)
+    telemetry = telemetry or _telemetry(settings)
+    database = DatabaseTelemetry(
+        make_engine(settings), telemetry, slow_statement_seconds=settings.slow_statement_seconds
+    )
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        """Telemetry is up first and goes down last, so that it tells how everything else went down."""
+        async with AsyncExitStack() as stack:
+            stack.callback(telemetry.shutdown)
+            stack.callback(database.engine.dispose)
+            await stack.enter_async_context(watched_event_loop(telemetry))
+            # A request that has a thread also finds a connection: waiting happens in one place.
+            current_default_thread_limiter().total_tokens = settings.database_pool_size
+            yield
+
+    app = FastAPI(
+        title="robin data store",
+        version=VERSION,
+        lifespan=lifespan,
+        max_body_size=MAX_BODY_BYTES,
+        # FastAPI's own OpenTelemetry would make every span and metric a second time.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
+    )
+    install_problem_handlers(app)
+    app.include_router(records_router(DocumentRepository(database)))
+    app.include_router(
+        health_router(
+            DatabaseProbe(database),
+            telemetry,
+            service=SERVICE_NAME,
+            version=VERSION,
+            deadline_seconds=settings.health_deadline_seconds,
+        )
+    )
+    app.add_middleware(
+        ObservabilityMiddleware,
+        telemetry=telemetry,
+        slow_request_seconds=settings.slow_request_seconds,
+        trust_baggage=True,  # only the document API calls this service
+    )
+    return app
+
+
+def _telemetry(settings: DataStoreSettings) -> Telemetry:
+    identity = Identity(SERVICE_NAME, VERSION, settings.instance_id, settings.deployment_environment)
+    return configure(identity, log_level=settings.log_level)

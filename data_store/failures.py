@@ -1,0 +1,29 @@
+"""Failures of the database as the problems that clients are told."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from observability import Problem, Unavailable
+
+
+@contextmanager
+def failures_as_problems() -> Iterator[None]:
+    """Turn what the database throws in this block into a Problem; a programming error stays what it is.
+
+    Messages of the database never reach the client: they can hold values of other requests.
+    """
+    try:
+        yield
+    except PoolTimeoutError as error:
+        raise Unavailable("All database connections are busy; try again.") from error
+    except IntegrityError as error:
+        raise Problem("The record contradicts what is stored.", status=409) from error
+    except DataError as error:
+        raise Problem("The database cannot store a value of this record.", status=422) from error
+    except DBAPIError as error:
+        if error.connection_invalidated or isinstance(error, OperationalError | InterfaceError):
+            raise Unavailable("The database does not answer; try again.") from error
+        raise

@@ -1,0 +1,122 @@
+"""GET /health: does the database answer, and are its tables there?"""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+from anyio import CapacityLimiter
+from anyio.to_thread import run_sync
+from fastapi import APIRouter, Response
+from pydantic import BaseModel
+from sqlalchemy import text
+
+from data_store.database import HEALTH_CONNECTIONS
+from data_store.records.schemas import Timestamp
+from observability import Telemetry, run_checks
+from observability.database import DatabaseTelemetry
+from observability.health import Check, overall, status_code
+from observability.signals import HealthStatus
+
+DATABASE: Final = "database"
+TABLES: Final = ("document_metadata", "users", "clients")
+# Asks the catalogue, not the tables: a probe is no work on documents and must not count as such.
+_USABLE_TABLES: Final = text(
+    "SELECT relname FROM pg_catalog.pg_class"
+    " WHERE oid = ANY (SELECT to_regclass(name) FROM unnest(CAST(:names AS text[])) AS name)"
+    " AND has_table_privilege(oid, 'SELECT') AND has_table_privilege(oid, 'INSERT')"
+)
+
+
+class DatabaseHealth(BaseModel):
+    """State of the connection to PostgreSQL."""
+
+    status: HealthStatus
+    latency_ms: float | None
+
+
+class Health(BaseModel):
+    """State of the service and of what it needs."""
+
+    status: HealthStatus
+    service: str
+    timestamp: Timestamp
+    database: DatabaseHealth
+    tables: dict[str, HealthStatus]
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Probed:
+    tables: frozenset[str]
+    latency_ms: float
+
+
+class DatabaseProbe:
+    """Asks PostgreSQL in threads of its own: requests that wait for the database do not keep it waiting."""
+
+    def __init__(self, database: DatabaseTelemetry) -> None:
+        self._database = database
+        self._threads = CapacityLimiter(HEALTH_CONNECTIONS)
+
+    async def ask(self) -> _Probed:
+        """Return the tables that can be used and how long the answer took."""
+        return await run_sync(self._ask, limiter=self._threads, abandon_on_cancel=True)
+
+    def _ask(self) -> _Probed:
+        started = time.perf_counter()
+        with self._database.connect() as connection:
+            tables = frozenset(connection.execute(_USABLE_TABLES, {"names": list(TABLES)}).scalars())
+        return _Probed(tables, round((time.perf_counter() - started) * 1000, 3))
+
+
+def _checks(answer: "asyncio.Task[_Probed]") -> Mapping[str, Check]:
+    """Return a check for the database and each table; all wait for the same answer."""
+
+    async def database() -> HealthStatus:
+        await asyncio.shield(answer)
+        return HealthStatus.HEALTHY
+
+    def table(name: str) -> Check:
+        async def check() -> HealthStatus:
+            usable = (await asyncio.shield(answer)).tables
+            return HealthStatus.HEALTHY if name in usable else HealthStatus.UNHEALTHY
+
+        return check
+
+    return {DATABASE: database, **{name: table(name) for name in TABLES}}
+
+
+def health_router(
+    probe: DatabaseProbe, telemetry: Telemetry, *, service: str, version: str, deadline_seconds: float
+) -> APIRouter:
+    """Return the health endpoint on this probe."""
+    router = APIRouter(tags=["health"])
+
+    @router.get("/health", responses={503: {"model": Health}})
+    async def health(response: Response) -> Health:
+        """Say how the service is: 200 when it can serve, 503 when it cannot."""
+        answer = asyncio.create_task(probe.ask())
+        try:
+            statuses = await run_checks(_checks(answer), telemetry, deadline_seconds=deadline_seconds)
+        finally:
+            answer.cancel()
+        status = overall(statuses)
+        response.status_code = status_code(status)
+        return Health(
+            status=status,
+            service=service,
+            timestamp=datetime.now(UTC),
+            database=DatabaseHealth(status=statuses[DATABASE], latency_ms=_latency(answer)),
+            tables={name: statuses[name] for name in TABLES},
+            version=version,
+        )
+
+    return router
+
+
+def _latency(answer: "asyncio.Task[_Probed]") -> float | None:
+    answered = answer.done() and not answer.cancelled() and answer.exception() is None
+    return answer.result().latency_ms if answered else None

@@ -1,0 +1,79 @@
+"""The schema's history, and how a database is brought up to date with it."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from alembic import command
+from alembic.config import Config
+from alembic.util import CommandError
+from sqlalchemy import Connection, create_engine, text
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.pool import NullPool
+
+# One lock for all instances that migrate the same database; any constant that nothing else uses would do.
+LOCK: Final = 0x726F62696E  # "robin"
+_LOCK_TIMEOUT: Final = "60s"
+_POLL_SECONDS: Final = 0.1
+
+
+class MigrationError(Exception):
+    """The database could not be brought up to date; the message is one line that says what to do."""
+
+
+def migrate(database_url: str, *, wait_seconds: float) -> None:
+    """Bring the schema up to date; any number of instances may do so at once, one after the other does it."""
+    with _connected(database_url, wait_seconds) as connection:
+        try:
+            _lock(connection)
+            command.upgrade(_config(connection), "head")
+        except DBAPIError as error:
+            raise MigrationError(f"The database could not be migrated: {_first_line(error)}") from error
+        except CommandError as error:
+            raise MigrationError(f"The database could not be migrated: {error}") from error
+
+
+def _config(connection: Connection) -> Config:
+    config = Config(attributes={"connection": connection})
+    config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    return config
+
+
+def _lock(connection: Connection) -> None:
+    """Wait until no other instance migrates. The lock is the session's: closing the connection gives it back."""
+    connection.execute(text(f"SET lock_timeout = '{_LOCK_TIMEOUT}'"))
+    connection.execute(text("SELECT pg_advisory_lock(:lock)"), {"lock": LOCK})
+    connection.commit()
+
+
+@contextmanager
+def _connected(database_url: str, wait_seconds: float) -> Iterator[Connection]:
+    """Lend a connection as soon as the database accepts one."""
+    engine = create_engine(
+        database_url,
+        poolclass=NullPool,
+        connect_args={"application_name": "data-store-migrate", "connect_timeout": 5},
+    )
+    with _first_connection(engine.connect, wait_seconds) as connection:
+        yield connection
+
+
+def _first_connection(connect: Callable[[], Connection], wait_seconds: float) -> Connection:
+    deadline = time.monotonic() + wait_seconds
+    while True:
+        try:
+            return connect()
+        except OperationalError as error:
+            if time.monotonic() >= deadline:
+                raise MigrationError(
+                    f"The database accepts no connection (waited {wait_seconds:g} s): {_first_line(error)}."
+                    " Start PostgreSQL or correct DATABASE_URL."
+                ) from error
+            time.sleep(_POLL_SECONDS)
+
+
+def _first_line(error: DBAPIError) -> str:
+    return str(error.orig).strip().splitlines()[0]

