@@ -12,7 +12,7 @@ from urllib.parse import quote
 from opentelemetry import trace
 from opentelemetry.semconv.attributes import db_attributes, error_attributes
 from opentelemetry.trace import SpanKind, Status, StatusCode
-from sqlalchemy import Connection, Engine, event
+from sqlalchemy import Connection, Engine, TableClause, UpdateBase, event
 from sqlalchemy.engine import ExceptionContext, ExecutionContext
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import QueuePool
@@ -24,10 +24,10 @@ from observability.telemetry import Step, Telemetry
 
 logger = logging.getLogger(__name__)
 
-_STATEMENT: Final = re.compile(
-    r"^\s*(?:WITH\b.*?\)\s*)?(SELECT|INSERT|UPDATE|DELETE)\b(?:.*?\b(?:FROM|INTO)\s+|\s+)\"?([A-Za-z_][A-Za-z0-9_.]*)?",
-    re.IGNORECASE | re.DOTALL,
+_OPERATION: Final = re.compile(
+    r"\s*(?:WITH\b.*?\)\s*)?(SELECT|INSERT|UPDATE|DELETE)\b", re.IGNORECASE | re.DOTALL
 )
+_TABLE: Final = re.compile(r"\b(?:FROM|INTO|UPDATE)\s+\"?([A-Za-z_][\w.]*)", re.IGNORECASE)
 _STATE: Final = "robin_statement"
 
 
@@ -190,12 +190,12 @@ class DatabaseTelemetry:
 
 
 def _operation_and_table(sql: str, context: ExecutionContext) -> tuple[str, str]:
-    """Return the statement's operation and first table, from the compiled statement where there is one."""
-    compiled = getattr(context, "compiled", None)
-    statement = getattr(compiled, "statement", None)
-    table = getattr(getattr(statement, "table", None), "name", None)
-    match = _STATEMENT.match(sql)
-    operation = str(
-        getattr(statement, "__visit_name__", "") or (match and match[1]) or sql.split(maxsplit=1)[0]
-    ).upper()
-    return operation, table or (match and match[2]) or "none"
+    """Return the statement's operation and the table it is about, from the compiled statement where that says it."""
+    statement = getattr(getattr(context, "compiled", None), "statement", None)
+    if isinstance(statement, UpdateBase) and isinstance(statement.table, TableClause):
+        return statement.__visit_name__.upper(), statement.table.name
+    operation = _OPERATION.match(sql)
+    if operation is None:
+        return sql.split(maxsplit=1)[0].upper(), "none"
+    table = _TABLE.search(sql, operation.start(1))
+    return operation[1].upper(), table[1] if table else "none"
