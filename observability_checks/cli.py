@@ -6,7 +6,6 @@ import os
 import sys
 import uuid
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,13 +13,11 @@ import httpx
 
 from observability_checks import options as settings
 from observability_checks.api import Api
-from observability_checks.backends.jaeger import Jaeger
-from observability_checks.backends.log_store import UnknownLogStoreError, detect
-from observability_checks.backends.prometheus import Prometheus
 from observability_checks.checks import CHECKS
 from observability_checks.context import Context
 from observability_checks.options import SERVERS, Options, Targets
 from observability_checks.polling import describe
+from observability_checks.preflight import CouldNotRunError, reach_back_ends
 from observability_checks.report import Reporter, make_console
 from observability_checks.results import Results
 from observability_checks.story import StoryTeller
@@ -28,12 +25,7 @@ from observability_checks.story_view import render
 
 PASSED, FAILED, COULD_NOT_RUN = 0, 1, 2
 Number = TypeVar("Number", int, float)
-START_COMMAND = "./setup-and-run.sh"
 _TIMEOUT_SECONDS = 30.0
-
-
-class CouldNotRunError(Exception):
-    """Nothing could be checked: says what is not reachable and how to start it."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -42,8 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     try:
         targets = _targets(given)
-        with ExitStack() as stack:
-            http = stack.enter_context(httpx.Client(timeout=_TIMEOUT_SECONDS))
+        with httpx.Client(timeout=_TIMEOUT_SECONDS, trust_env=False) as http:
             return _explain(given, targets, http) if given.explain else _check(given, targets, http)
     except CouldNotRunError as error:
         sys.stderr.write(f"{error}\n")
@@ -217,50 +208,13 @@ def _run(name: str, context: Context) -> None:
 def _context(
     options: Options, targets: Targets, http: httpx.Client, results: Results, reporter: Reporter
 ) -> Context:
-    jaeger = Jaeger(http, targets.one("jaeger"))
-    prometheus = Prometheus(http, targets.one("prometheus"))
+    back_ends = reach_back_ends(http, targets, with_api=True)
     api = Api(http, targets.one("nginx"))
-    problems = [
-        *_reach("nginx and document-api", lambda: http.get(f"{api.url}/health")),
-        *_reach("Jaeger", jaeger.ping),
-        *_reach("Prometheus", prometheus.ping),
-    ]
-    try:
-        logs = detect(http, targets.all("logs"))
-    except UnknownLogStoreError as error:
-        raise _not_reachable([*problems, f"log store: {error}"]) from error
-    if problems:
-        raise _not_reachable(problems)
-    return Context(options, targets, http, api, jaeger, prometheus, logs, results, reporter)
-
-
-def _reach(name: str, ask: Callable[[], object]) -> list[str]:
-    try:
-        ask()
-    except httpx.InvalidURL as error:
-        return [f"{name}: {error}"]
-    except httpx.HTTPError as error:
-        return [f"{name}: {describe(error)}"]
-    return []
-
-
-def _not_reachable(problems: Sequence[str]) -> CouldNotRunError:
-    return CouldNotRunError(
-        "\n".join((*(f"not reachable: {each}" for each in problems), f"start the stack with {START_COMMAND}"))
-    )
+    return Context(options, targets, http, api, back_ends, results, reporter)
 
 
 def _explain(given: argparse.Namespace, targets: Targets, http: httpx.Client) -> int:
-    jaeger = Jaeger(http, targets.one("jaeger"))
-    prometheus = Prometheus(http, targets.one("prometheus"))
-    problems = [*_reach("Jaeger", jaeger.ping), *_reach("Prometheus", prometheus.ping)]
-    try:
-        logs = detect(http, targets.all("logs"))
-    except UnknownLogStoreError as error:
-        raise _not_reachable([*problems, f"log store: {error}"]) from error
-    if problems:
-        raise _not_reachable(problems)
-    story = StoryTeller(jaeger, prometheus, logs).tell(given.explain)
+    story = StoryTeller(reach_back_ends(http, targets, with_api=False)).tell(given.explain)
     if given.json:
         _write(given.json, story.as_dict())
     render(story, make_console())

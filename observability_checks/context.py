@@ -9,9 +9,6 @@ from dataclasses import dataclass, field
 import httpx
 
 from observability_checks.api import Api, Exchange
-from observability_checks.backends.jaeger import Jaeger
-from observability_checks.backends.log_store import LogStore
-from observability_checks.backends.prometheus import Prometheus
 from observability_checks.contract import ExpectedLine, ExpectedSpan, Facts, Service
 from observability_checks.counters import Series
 from observability_checks.matching import line_problems, trace_problems
@@ -19,6 +16,7 @@ from observability_checks.metering import Meter
 from observability_checks.models import LogRecord, Trace
 from observability_checks.options import Options, Targets
 from observability_checks.polling import Deadline, Problems, wait_until_none
+from observability_checks.preflight import BackEnds
 from observability_checks.report import Reporter
 from observability_checks.results import Results, Stopwatch
 
@@ -35,9 +33,7 @@ class Context:
     targets: Targets
     http: httpx.Client
     api: Api
-    jaeger: Jaeger
-    prometheus: Prometheus
-    logs: LogStore
+    back_ends: BackEnds
     results: Results
     reporter: Reporter
     started: float = field(default_factory=time.time)
@@ -54,15 +50,15 @@ class Context:
 
     def meter(self) -> Meter:
         """Note where the counters stand."""
-        return Meter(self.prometheus, Deadline(min(_SETTLE_SECONDS, self.options.deadline)))
+        return Meter(self.back_ends.prometheus, Deadline(min(_SETTLE_SECONDS, self.options.deadline)))
 
     def traces(self, correlation_id: str) -> list[Trace]:
         """Traces of a request."""
-        return self.jaeger.find(correlation_id, Service.DOCUMENT_API)
+        return self.back_ends.jaeger.find(correlation_id, Service.DOCUMENT_API)
 
     def log_records(self, correlation_id: str) -> list[LogRecord]:
         """Log records of a request of this run."""
-        return self.logs.find(correlation_id, since=self.started - _CLOCK_SLACK_SECONDS)
+        return self.back_ends.logs.find(correlation_id, since=self.started - _CLOCK_SLACK_SECONDS)
 
 
 @dataclass(frozen=True, slots=True)

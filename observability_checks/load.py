@@ -51,7 +51,7 @@ class Load:
         result = LoadResult()
         numbers = iter(range(self.requests))
         started = time.perf_counter()
-        async with HttpxAiohttpClient(timeout=_TIMEOUT_SECONDS) as client:
+        async with HttpxAiohttpClient(timeout=_TIMEOUT_SECONDS, trust_env=False) as client:
             workers = (self._work(client, numbers, result, on_answer) for _ in range(self.concurrency))
             await asyncio.gather(*workers)
         result.seconds = time.perf_counter() - started

@@ -63,14 +63,20 @@ def state_dir(environment: Mapping[str, str] = os.environ) -> Path:
 
 
 def local_stack_endpoints(folder: Path) -> Mapping[str, Any]:
-    """Addresses that a running local stack has left in its folder; none when there is no such stack."""
+    """Addresses that a running local stack has left in its folder; none when there is no such stack.
+
+    Raises ValueError: the file is there, but cannot be read.
+    """
+    file = folder / "run" / "endpoints.json"
     try:
-        endpoints = json.loads((folder / "run" / "endpoints.json").read_text())
+        endpoints = json.loads(file.read_text())
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
-        raise SystemExit(f"cannot read {folder / 'run' / 'endpoints.json'}: {error}") from error
-    return endpoints if isinstance(endpoints, dict) else {}
+        raise ValueError(f"cannot read {file}: {error}") from error
+    if not isinstance(endpoints, dict):
+        raise ValueError(f"cannot read {file}: expected a JSON object")  # noqa: TRY004  one error for a bad file
+    return endpoints
 
 
 def targets(

@@ -10,11 +10,9 @@ from opentelemetry.semconv.attributes import db_attributes as db
 from observability import signals
 from observability.signals import SERVICE_NAMESPACE, Attribute
 from observability.signals import Span as SpanName
-from observability_checks.backends.jaeger import Jaeger
-from observability_checks.backends.log_store import LogStore
-from observability_checks.backends.prometheus import Prometheus
 from observability_checks.contract import Service
 from observability_checks.models import LogRecord, SpanRecord, Trace
+from observability_checks.preflight import BackEnds
 
 _LOOKBACK_SECONDS = 7 * 86400
 # Exemplars are asked for around the request only: Prometheus keeps few, and answers with all of a span of time.
@@ -96,10 +94,10 @@ class Story:
 class StoryTeller:
     """Joins the three back ends."""
 
-    def __init__(self, jaeger: Jaeger, prometheus: Prometheus, logs: LogStore) -> None:
-        self._jaeger = jaeger
-        self._prometheus = prometheus
-        self._logs = logs
+    def __init__(self, back_ends: BackEnds) -> None:
+        self._jaeger = back_ends.jaeger
+        self._prometheus = back_ends.prometheus
+        self._logs = back_ends.logs
 
     def tell(self, correlation_id: str) -> Story:
         """Ask all back ends for this correlation ID."""

@@ -45,7 +45,7 @@ def _back_ends(group: Group) -> None:
     _server(group, "Jaeger", f"{targets.one('jaeger')}/api/services")
     _server(group, "Prometheus", f"{targets.one('prometheus')}/-/ready")
     _server(group, "Alertmanager", f"{targets.one('alertmanager')}/-/ready")
-    _check(group, group.context.logs.name, group.context.logs.ping)
+    _check(group, group.context.back_ends.logs.name, group.context.back_ends.logs.ping)
 
 
 def _server(group: Group, name: str, url: str) -> None:
@@ -131,7 +131,7 @@ def _counted(context: Context) -> dict[str, float]:
     return {
         f"{metric} of {service}": sum(
             sample.value
-            for sample in context.prometheus.query(f"sum({metric}) by (job)")
+            for sample in context.back_ends.prometheus.query(f"sum({metric}) by (job)")
             if sample.labels.get("job") == f"{SERVICE_NAMESPACE}/{service}"
         )
         for metric in metrics
