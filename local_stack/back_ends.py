@@ -1,0 +1,164 @@
+"""The collector and the back ends: the Go programs, with the same configuration files as in Docker."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from string import Template
+
+from local_stack.health import HttpProbe
+from local_stack.services import Service, digest_files, digest_texts
+from local_stack.settings import CHECKOUT, Settings
+from local_stack.state import State, write_atomically
+
+MONITORING = CHECKOUT / "monitoring"
+COLLECTOR_CONFIG = CHECKOUT / "otel-collector-config.yaml"
+
+
+@dataclass(frozen=True)
+class BackEnds:
+    """How each Go program is run on this machine."""
+
+    settings: Settings
+    state: State
+
+    def service(self, name: str, binary: Path) -> Service:
+        """Return the program of that name, its configuration rendered."""
+        factories: Mapping[str, Callable[[Path], Service]] = {
+            "otelcol": self._collector,
+            "jaeger": self._jaeger,
+            "victoria-logs": self._victoria_logs,
+            "prometheus": self._prometheus,
+            "alertmanager": self._alertmanager,
+        }
+        return factories[name](binary)
+
+    def _collector(self, binary: Path) -> Service:
+        settings = self.settings
+        return Service(
+            name="otelcol",
+            command=(str(binary), "--config", str(COLLECTOR_CONFIG)),
+            environment={
+                "OTLP_GRPC_LISTEN": _address(settings.otlp_grpc_port),
+                "COLLECTOR_HEALTH_LISTEN": _address(settings.collector_health_port),
+                "COLLECTOR_METRICS_HOST": "127.0.0.1",
+                "COLLECTOR_METRICS_PORT": str(settings.collector_metrics_port),
+                "COLLECTOR_STORAGE_DIR": str(self._data("collector")),
+                "JAEGER_OTLP_ENDPOINT": _address(settings.jaeger_otlp_port),
+                "PROMETHEUS_OTLP_ENDPOINT": f"http://{_address(settings.prometheus_port)}/api/v1/otlp/v1/metrics",
+                "LOGS_OTLP_ENDPOINT": (
+                    f"http://{_address(settings.victorialogs_port)}/insert/opentelemetry/v1/logs"
+                ),
+                "NGINX_ACCESS_LOG": str(self.state.access_log),
+                "POSTGRES_LOG": str(self.state.root / "postgres" / "log" / "*.json"),
+                "DEPLOYMENT_ENVIRONMENT": settings.deployment_environment,
+            },
+            directory=CHECKOUT,
+            inputs=digest_files([COLLECTOR_CONFIG]),
+            probe=HttpProbe(settings.collector_health_port, "/"),
+            priority=200,
+            url=f"http://{_address(settings.otlp_grpc_port)}",
+            stop_seconds=30,  # it writes down what it has taken
+        )
+
+    def _jaeger(self, binary: Path) -> Service:
+        settings = self.settings
+        config = MONITORING / "jaeger" / "config.yaml"
+        return Service(
+            name="jaeger",
+            command=(str(binary), "--config", str(config)),
+            environment={
+                "JAEGER_QUERY_LISTEN": _address(settings.jaeger_port),
+                "JAEGER_OTLP_LISTEN": _address(settings.jaeger_otlp_port),
+                "JAEGER_HEALTH_LISTEN": _address(settings.jaeger_health_port),
+                "JAEGER_METRICS_HOST": "127.0.0.1",
+                "JAEGER_METRICS_PORT": str(settings.jaeger_metrics_port),
+                "JAEGER_STORAGE_DIR": str(self._data("jaeger")),
+            },
+            directory=CHECKOUT,
+            inputs=digest_files([config]),
+            probe=HttpProbe(settings.jaeger_health_port, "/status"),
+            priority=150,
+            url=f"http://{_address(settings.jaeger_port)}",
+        )
+
+    def _victoria_logs(self, binary: Path) -> Service:
+        port = self.settings.victorialogs_port
+        return Service(
+            name="victoria-logs",
+            command=(
+                str(binary),
+                f"-storageDataPath={self._data('victorialogs')}",
+                f"-httpListenAddr={_address(port)}",
+                "-inmemoryDataFlushInterval=1s",  # what a kill -9 may cost
+                "-retentionPeriod=15d",
+            ),
+            directory=CHECKOUT,
+            probe=HttpProbe(port, "/health"),
+            priority=150,
+            url=f"http://{_address(port)}",
+        )
+
+    def _prometheus(self, binary: Path) -> Service:
+        port = self.settings.prometheus_port
+        folder = self.state.config / "prometheus"
+        targets = self._write_prometheus_folder(folder)
+        return Service(
+            name="prometheus",
+            command=(
+                str(binary),
+                f"--config.file={folder / 'prometheus.yml'}",
+                f"--storage.tsdb.path={self._data('prometheus')}",
+                f"--web.listen-address={_address(port)}",
+                "--web.enable-otlp-receiver",
+                "--enable-feature=exemplar-storage",
+                "--web.enable-lifecycle",
+            ),
+            directory=CHECKOUT,
+            inputs=digest_texts(targets, digest_files([MONITORING / "prometheus"])),
+            probe=HttpProbe(port, "/-/ready"),
+            priority=150,
+            url=f"http://{_address(port)}",
+        )
+
+    def _alertmanager(self, binary: Path) -> Service:
+        port = self.settings.alertmanager_port
+        config = MONITORING / "alertmanager" / "alertmanager.yml"
+        return Service(
+            name="alertmanager",
+            command=(
+                str(binary),
+                f"--config.file={config}",
+                f"--storage.path={self._data('alertmanager')}",
+                f"--web.listen-address={_address(port)}",
+                "--cluster.listen-address=",
+            ),
+            directory=CHECKOUT,
+            inputs=digest_files([config]),
+            probe=HttpProbe(port, "/-/ready"),
+            priority=150,
+            url=f"http://{_address(port)}",
+        )
+
+    def _write_prometheus_folder(self, folder: Path) -> str:
+        """Lay the shared files and this machine's targets side by side; return the targets."""
+        (folder / "targets").mkdir(parents=True, exist_ok=True)
+        for name in ("prometheus.yml", "rules"):
+            link = folder / name
+            link.unlink(missing_ok=True)
+            link.symlink_to(MONITORING / "prometheus" / name)
+        ports = {variable: str(port) for variable, port in self.settings.ports()}
+        rendered = []
+        for template in sorted((MONITORING / "prometheus" / "targets.local").glob("*.yml")):
+            text = Template(template.read_text()).substitute(ports)
+            write_atomically(folder / "targets" / template.name, text)
+            rendered.append(text)
+        return "".join(rendered)
+
+    def _data(self, name: str) -> Path:
+        folder = self.state.root / name
+        folder.mkdir(mode=0o700, exist_ok=True)
+        return folder
+
+
+def _address(port: int) -> str:
+    return f"127.0.0.1:{port}"

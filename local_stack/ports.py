@@ -1,0 +1,79 @@
+"""Which ports are free, and who holds the others."""
+
+import errno
+import socket
+from collections.abc import Collection
+
+import psutil
+
+from local_stack.errors import StackError
+from local_stack.settings import Settings
+
+DEFAULT_HTTP_PORT = 80
+UNPRIVILEGED_HTTP_PORT = 8080
+EVERYWHERE = "0.0.0.0"  # noqa: S104  (only nginx is reachable from outside)
+
+
+def choose_http_port(settings: Settings) -> int:
+    """Return nginx's port: as set, else 80, else 8080 where this user may not bind 80."""
+    if settings.http_port is not None:
+        return settings.http_port
+    refused = _try_bind(DEFAULT_HTTP_PORT, EVERYWHERE) == errno.EACCES
+    return UNPRIVILEGED_HTTP_PORT if refused else DEFAULT_HTTP_PORT
+
+
+def check_free(settings: Settings, own: Collection[int]) -> None:
+    """Refuse to start while a port belongs to a process that is none of our own."""
+    problems = [
+        problem
+        for variable, port in settings.ports()
+        if (problem := _problem(variable, port, own)) is not None
+    ]
+    if problems:
+        raise StackError("\n".join(problems))
+
+
+def _problem(variable: str, port: int, own: Collection[int]) -> str | None:
+    code = _try_bind(port, EVERYWHERE if variable == "HTTP_PORT" else "127.0.0.1")
+    if code is None:
+        return None
+    if code == errno.EACCES:
+        return f"port {port} ({variable}) may not be bound by this user: set {variable} to a port above 1023"
+    holders = _holders(port)
+    if holders and holders <= set(own):
+        return None
+    return f"port {port} ({variable}) is taken by {_describe(holders - set(own))}: stop it, or set {variable} to a free port"
+
+
+def _try_bind(port: int, address: str) -> int | None:
+    """Return the error number of binding the port, None when it is free."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((address, port))
+        except OSError as error:
+            return error.errno
+    return None
+
+
+def _holders(port: int) -> set[int]:
+    """Return the processes that listen on the port, as far as this user may see them."""
+    return {
+        connection.pid
+        for connection in psutil.net_connections(kind="tcp")
+        if connection.status == psutil.CONN_LISTEN
+        and connection.laddr
+        and connection.laddr.port == port
+        and connection.pid is not None
+    }
+
+
+def _describe(pids: Collection[int]) -> str:
+    return ", ".join(_describe_one(pid) for pid in sorted(pids)) or "a process of another user"
+
+
+def _describe_one(pid: int) -> str:
+    try:
+        return f"process {pid} ({' '.join(psutil.Process(pid).cmdline())})"
+    except psutil.Error:
+        return f"process {pid}"

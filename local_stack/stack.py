@@ -1,0 +1,165 @@
+"""The project's own services and nginx, and the addresses of the whole stack."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from local_stack.build import PROGRAMS
+from local_stack.health import HttpProbe
+from local_stack.nginx import LoadBalancer
+from local_stack.postgres import database_password, database_url
+from local_stack.services import Service, digest_files, digest_texts
+from local_stack.settings import CHECKOUT, Settings
+from local_stack.state import State
+
+# What the services take from the shell that starts the stack.
+PASSED_ON = (
+    "DATABASE_POOL_SIZE",
+    "DATABASE_POOL_TIMEOUT_SECONDS",
+    "DATA_STORE_TIMEOUT_SECONDS",
+    "LOG_LEVEL",
+    "MAX_UPLOAD_BYTES",
+    "SLOW_REQUEST_SECONDS",
+    "SLOW_STATEMENT_SECONDS",
+    "STATEMENT_TIMEOUT_SECONDS",
+    "WORKERS",
+)
+PASSED_ON_PREFIXES = ("LLM_", "OTEL_")
+
+# A demonstration is watched: telemetry arrives within seconds.
+TELEMETRY_DELAYS = {
+    "OTEL_BSP_SCHEDULE_DELAY": "1000",
+    "OTEL_BLRP_SCHEDULE_DELAY": "1000",
+    "OTEL_METRIC_EXPORT_INTERVAL": "5000",
+}
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Everything that is to run, with the settings in effect (nginx's port chosen)."""
+
+    settings: Settings
+    state: State
+    python: str
+
+    @property
+    def http_port(self) -> int:
+        """The port nginx listens on."""
+        if self.settings.http_port is None:
+            raise ValueError("nginx's port has not been chosen yet")
+        return self.settings.http_port
+
+    @property
+    def url(self) -> str:
+        """The address of the whole system."""
+        return f"http://127.0.0.1:{self.http_port}"
+
+    def endpoints(self) -> dict[str, str | list[str]]:
+        """Return the addresses of everything, for people and programs."""
+        settings = self.settings
+        return {
+            "nginx": self.url,
+            "document_api": [_local(port) for port in settings.document_api_ports],
+            "data_store": _local(settings.data_store_port),
+            "postgres": f"127.0.0.1:{settings.postgres_port}",
+            "collector": _local(settings.otlp_grpc_port),
+            "collector_health": _local(settings.collector_health_port),
+            "jaeger": _local(settings.jaeger_port),
+            "prometheus": _local(settings.prometheus_port),
+            "alertmanager": _local(settings.alertmanager_port),
+            "logs": _local(settings.victorialogs_port),
+        }
+
+    def names(self) -> list[str]:
+        """Return the names of all services, in the order of starting."""
+        instances = [self._instance_name(index) for index in range(self.settings.document_api_instances)]
+        return ["postgres", "data_store", *instances, "nginx", *(program.name for program in PROGRAMS)]
+
+    def data_store(self, environment: Mapping[str, str]) -> Service:
+        """Return the internal service."""
+        port = self.settings.data_store_port
+        password = database_password(self.state)
+        return Service(
+            name="data_store",
+            command=(self.python, "-m", "data_store"),
+            environment=self._service_environment(environment, port)
+            | {"DATABASE_URL": database_url(self.settings.postgres_port, password)},
+            directory=CHECKOUT,
+            inputs=_code("data_store"),
+            probe=HttpProbe(port, "/health"),
+            priority=300,
+            url=_local(port),
+        )
+
+    def document_apis(self, environment: Mapping[str, str]) -> list[Service]:
+        """Return the instances of the public service."""
+        return [
+            self._document_api(index, environment) for index in range(self.settings.document_api_instances)
+        ]
+
+    def _document_api(self, index: int, environment: Mapping[str, str]) -> Service:
+        port = self.settings.document_api_ports[index]
+        return Service(
+            name=self._instance_name(index),
+            command=(self.python, "-m", "document_api"),
+            environment=self._service_environment(environment, port)
+            | {
+                "DATA_STORE_URL": _local(self.settings.data_store_port),
+                "UPLOAD_DIR": str(self.state.uploads),
+            },
+            directory=CHECKOUT,
+            inputs=_code("document_api"),
+            probe=HttpProbe(port, "/health"),
+            priority=400,
+            url=_local(port),
+        )
+
+    @staticmethod
+    def _instance_name(index: int) -> str:
+        return f"document_api-{index + 1}"
+
+    def nginx(self) -> Service:
+        """Render the load balancer's configuration and return the service."""
+        balancer = LoadBalancer(
+            listen=str(self.http_port),
+            upstream_ports=self.settings.document_api_ports,
+            max_upload_bytes=self.settings.max_upload_bytes,
+            access_log=self.state.access_log,
+            config_dir=self.state.config / "nginx",
+            run_dir=self.state.run,
+        )
+        return Service(
+            name="nginx",
+            command=balancer.command,
+            directory=self.state.run,
+            inputs=digest_texts(balancer.write()),
+            probe=HttpProbe(self.http_port, "/nginx-health"),
+            priority=500,
+            url=self.url,
+            stop_signal="QUIT",
+        )
+
+    def _service_environment(self, environment: Mapping[str, str], port: int) -> dict[str, str]:
+        passed_on = {
+            name: value
+            for name, value in environment.items()
+            if value and (name in PASSED_ON or name.startswith(PASSED_ON_PREFIXES))
+        }
+        return {
+            **TELEMETRY_DELAYS,
+            "OTEL_EXPORTER_OTLP_ENDPOINT": _local(self.settings.otlp_grpc_port),
+            **passed_on,
+            "DEPLOYMENT_ENVIRONMENT": self.settings.deployment_environment,
+            "HOST": "127.0.0.1",
+            "PORT": str(port),
+            "PYTHONUNBUFFERED": "1",
+        }
+
+
+def _local(port: int) -> str:
+    return f"http://127.0.0.1:{port}"
+
+
+def _code(package: str) -> str:
+    return digest_files(
+        [CHECKOUT / package, CHECKOUT / "observability", CHECKOUT / "requirements" / "local-stack.txt"]
+    )
