@@ -7,6 +7,7 @@ from typing import Final
 from anyio.to_thread import current_default_thread_limiter
 from fastapi import FastAPI
 
+from data_store.body_limit import MAX_BODY_BYTES, DeclaredBodyLimit
 from data_store.database import make_engine
 from data_store.health import DatabaseProbe, health_router
 from data_store.records.endpoints import records_router
@@ -25,8 +26,6 @@ from observability.service import load_settings
 
 SERVICE_NAME: Final = "data-store"
 VERSION: Final = "1.0.0"
-# The longest record, every character escaped, fits twice.
-MAX_BODY_BYTES: Final = 2 * 1024 * 1024
 
 
 def create_app(settings: DataStoreSettings | None = None, telemetry: Telemetry | None = None) -> FastAPI:
@@ -52,7 +51,6 @@ def create_app(settings: DataStoreSettings | None = None, telemetry: Telemetry |
         title="robin data store",
         version=VERSION,
         lifespan=lifespan,
-        max_body_size=MAX_BODY_BYTES,
         # FastAPI's own OpenTelemetry would make every span and metric a second time.
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
@@ -67,6 +65,7 @@ def create_app(settings: DataStoreSettings | None = None, telemetry: Telemetry |
             deadline_seconds=settings.health_deadline_seconds,
         )
     )
+    app.add_middleware(DeclaredBodyLimit, max_bytes=MAX_BODY_BYTES)
     app.add_middleware(
         ObservabilityMiddleware,
         telemetry=telemetry,

@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path
 from sqlalchemy import RowMapping
 
+from data_store.body_limit import MAX_BODY_BYTES
 from data_store.records.repository import DocumentRepository
 from data_store.records.schemas import INT64_MAX, Document, NewDocument
 from observability import ClientId, NotFound
@@ -16,7 +17,7 @@ def records_router(documents: DocumentRepository) -> APIRouter:
     """Return the routes of the records, on this repository."""
     router = APIRouter(prefix="/clients/{client_id}/documents", tags=["documents"])
 
-    @router.post("", status_code=201, response_model=Document)
+    @router.post("", status_code=201, response_model=Document, max_body_size=MAX_BODY_BYTES)
     def add_document(client_id: ClientId, document: NewDocument) -> RowMapping:
         """Store a document's record; a client appears with its first document."""
         return documents.add(client_id, document)

@@ -14,12 +14,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+import httpx
 import psycopg2
 import pytest
+from pydantic import SecretStr
 
+from data_store.app import create_app
 from data_store.migrations import migrate
+from data_store.settings import DataStoreSettings
+from tests.live_server import served
+from tests.telemetry_spy import TelemetrySpy
 
-_TEMPLATE: Final = "migrated"
+MIGRATED: Final = "migrated"
 _START_SECONDS: Final = 60
 
 
@@ -146,15 +152,15 @@ def _await_start(server: PostgreSQL, process: subprocess.Popen[bytes]) -> None:
 def postgresql() -> Iterator[PostgreSQL]:
     """A real PostgreSQL server."""
     with _running_postgresql() as server:
-        server.execute(f"CREATE DATABASE {_TEMPLATE}")
-        migrate(server.url(_TEMPLATE), wait_seconds=0)
+        server.execute(f"CREATE DATABASE {MIGRATED}")
+        migrate(server.url(MIGRATED), wait_seconds=0)
         yield server
 
 
 @pytest.fixture
 def database(postgresql: PostgreSQL) -> str:
     """Name of a fresh, migrated database."""
-    return postgresql.create_database(template=_TEMPLATE)
+    return postgresql.create_database(template=MIGRATED)
 
 
 @pytest.fixture
@@ -167,3 +173,19 @@ def database_url(postgresql: PostgreSQL, database: str) -> str:
 def empty_database_url(postgresql: PostgreSQL) -> str:
     """URL of a fresh database without any table."""
     return postgresql.url(postgresql.create_database())
+
+
+@contextmanager
+def data_store_on(database_url: str, telemetry: TelemetrySpy, **settings: Any) -> Iterator[httpx.Client]:
+    """Serve a data store over a real socket, and lend a client of it."""
+    settings = {"health_deadline_seconds": 5, **settings}
+    app = create_app(DataStoreSettings(database_url=SecretStr(database_url), **settings), telemetry.telemetry)
+    with served(app) as url, httpx.Client(base_url=url) as client:
+        yield client
+
+
+@pytest.fixture
+def data_store(database_url: str, telemetry: TelemetrySpy) -> Iterator[httpx.Client]:
+    """A client of a data store that serves a fresh database."""
+    with data_store_on(database_url, telemetry) as client:
+        yield client

@@ -1,0 +1,115 @@
+"""Telemetry that stays in memory: what a test asks instead of the back ends."""
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+from opentelemetry.sdk._logs import ReadableLogRecord
+from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogRecordProcessor
+from opentelemetry.sdk.metrics.export import HistogramDataPoint, InMemoryMetricReader, NumberDataPoint
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from observability.signals import MetricSpec
+from observability.telemetry import Identity, Telemetry, build
+
+_DEADLINE_SECONDS: Final = 10.0
+Tree = dict[str, "Tree"]
+Found = TypeVar("Found")
+
+
+def eventually(look: Callable[[], Found], *, seconds: float = _DEADLINE_SECONDS) -> Found:
+    """Return what `look` finds as soon as that is something; fail when the deadline passes first."""
+    deadline = time.monotonic() + seconds
+    while not (found := look()):
+        assert time.monotonic() < deadline, f"nothing within {seconds} s, at last: {found!r}"
+        time.sleep(0.01)
+    return found
+
+
+@dataclass(frozen=True)
+class TelemetrySpy:
+    """A service's telemetry, and all that was recorded through it."""
+
+    telemetry: Telemetry
+    _spans: InMemorySpanExporter
+    _metrics: InMemoryMetricReader
+    _logs: InMemoryLogRecordExporter
+
+    def spans(self, name: str | None = None) -> list[ReadableSpan]:
+        """Return the ended spans, all or those of one name, in the order of their start."""
+        ended = [span for span in self._spans.get_finished_spans() if name in (None, span.name)]
+        return sorted(ended, key=lambda span: span.start_time or 0)
+
+    def span(self, name: str) -> ReadableSpan:
+        """Return the only span of this name."""
+        (span,) = self.spans(name)
+        return span
+
+    def tree(self) -> Tree:
+        """Return the names of all ended spans, each with those of its children in the order of their start."""
+        return self._below(None)
+
+    def _below(self, parent: ReadableSpan | None) -> Tree:
+        known = {span.context.span_id for span in self.spans()}
+        mine = parent.context.span_id if parent else None
+
+        def parent_of(span: ReadableSpan) -> int | None:
+            return span.parent.span_id if span.parent and span.parent.span_id in known else None
+
+        return {span.name: self._below(span) for span in self.spans() if parent_of(span) == mine}
+
+    def points(self, metric: MetricSpec) -> list[NumberDataPoint | HistogramDataPoint]:
+        """Return the current data points of a metric."""
+        data = self._metrics.get_metrics_data()
+        return [
+            point
+            for resource in (data.resource_metrics if data else [])
+            for scope in resource.scope_metrics
+            for found in scope.metrics
+            if found.name == metric.name
+            for point in found.data.data_points
+        ]
+
+    def series(self, metric: MetricSpec) -> dict[tuple[str, ...], float]:
+        """Return a metric's values by its labels, in the order of the contract; of a histogram the counts."""
+        return {
+            tuple(str((point.attributes or {})[label]) for label in metric.labels): (
+                point.count if isinstance(point, HistogramDataPoint) else point.value
+            )
+            for point in self.points(metric)
+        }
+
+    def logs(self, level: str | None = None) -> list[ReadableLogRecord]:
+        """Return the log records sent by OTLP, all or those of one level (`INFO`, `WARN`, `ERROR` ...)."""
+        records = self._logs.get_finished_logs()
+        return [record for record in records if level in (None, record.log_record.severity_text)]
+
+    def messages(self, level: str | None = None) -> list[Any]:
+        """Return the messages of the log records."""
+        return [record.log_record.body for record in self.logs(level)]
+
+
+@contextmanager
+def spied_telemetry(
+    service: str = "service-under-test", *, log_level: str = "INFO"
+) -> Iterator[TelemetrySpy]:
+    """Build a telemetry in memory, and put the process's logging back at the end."""
+    spans, metrics, logs = InMemorySpanExporter(), InMemoryMetricReader(), InMemoryLogRecordExporter()
+    root = logging.getLogger()
+    handlers, level = root.handlers, root.level
+    telemetry = build(
+        Identity(service, "1.0.0", "test:0", "test"),
+        metric_reader=metrics,
+        span_processor=lambda _: SimpleSpanProcessor(spans),
+        log_processor=lambda _: SimpleLogRecordProcessor(logs),
+        log_level=log_level,
+    )
+    try:
+        yield TelemetrySpy(telemetry, spans, metrics, logs)
+    finally:
+        root.handlers, root.level = handlers, level
