@@ -44,7 +44,8 @@ class Meter:
 
     def _stale_instances(self) -> Sequence[str]:
         """Instances at work that have not sent their counters since this meter was made."""
-        age = f"{self.started} - max by (instance) (timestamp({{{_SERVICES}}}))"
+        requests = f"{signals.HTTP_REQUESTS.prometheus_name}{{{_SERVICES}}}"
+        age = f"{self.started} - max by (instance) (timestamp({requests}))"
         late = self._prometheus.query(f"({age}) > 0 and ({age}) < {_RECENT_SECONDS}")
         return [f"{sample.labels.get('instance')} is {sample.value:.1f} s behind" for sample in late]
 
