@@ -1,5 +1,6 @@
 """What the person in front of the terminal sees: one line for each step, with the time since the start."""
 
+import os
 import sys
 import time
 
@@ -36,5 +37,9 @@ class Progress:
 
     @staticmethod
     def _write(text: str) -> None:
-        sys.stdout.write(text)
-        sys.stdout.flush()
+        try:
+            sys.stdout.write(text)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            # The reader has seen enough (| head): the work goes on unseen.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -32,6 +32,8 @@ TELEMETRY_DELAYS = {
     "OTEL_METRIC_EXPORT_INTERVAL": "5000",
 }
 
+HTTP_DEFAULT = 80  # needs no mention in a URL
+
 
 @dataclass(frozen=True)
 class Stack:
@@ -51,7 +53,7 @@ class Stack:
     @property
     def url(self) -> str:
         """The address of the whole system."""
-        return f"http://127.0.0.1:{self.http_port}"
+        return "http://127.0.0.1" if self.http_port == HTTP_DEFAULT else _local(self.http_port)
 
     def endpoints(self) -> dict[str, str | list[str]]:
         """Return the addresses of everything, for people and programs."""
