@@ -1,0 +1,142 @@
+"""The data store while its database fails, over a real socket: clients are told, nothing half-done stays."""
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import psycopg2
+import pytest
+
+from tests.integration.conftest import PostgreSQL, data_store_on
+from tests.integration.test_data_store_records import DOCUMENT, DOCUMENTS, assert_problem, count
+from tests.telemetry_spy import TelemetrySpy, eventually
+
+
+def assert_unavailable(answer: httpx.Response) -> None:
+    """Hold an answer to 503 with Retry-After."""
+    assert_problem(answer, 503)
+    assert int(answer.headers["retry-after"]) > 0
+
+
+def fail_commits(postgresql: PostgreSQL, database: str, sqlstate: str) -> None:
+    """Make every commit of a document fail: a deferred trigger runs in COMMIT itself."""
+    postgresql.execute(
+        f"""
+        CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS
+            $$ BEGIN RAISE EXCEPTION 'commit fails' USING ERRCODE = '{sqlstate}'; END $$;
+        CREATE CONSTRAINT TRIGGER fail AFTER INSERT ON document_metadata
+            DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION fail();
+        """,
+        database=database,
+    )
+
+
+@pytest.fixture
+def lock(database_url: str) -> Iterator[psycopg2.extensions.connection]:
+    """Hold the table of documents: every statement on it waits until this connection closes."""
+    connection = psycopg2.connect(database_url)
+    connection.cursor().execute("LOCK TABLE document_metadata IN ACCESS EXCLUSIVE MODE")
+    yield connection
+    connection.close()
+
+
+@pytest.mark.parametrize(
+    ("sqlstate", "status"),
+    [("P0001", 500), ("40001", 503), ("23514", 409)],
+    ids=["unknown reason", "serialization failure", "integrity"],
+)
+def test_a_failing_commit_is_no_success_and_leaves_nothing(
+    data_store: httpx.Client, postgresql: PostgreSQL, database: str, sqlstate: str, status: int
+) -> None:
+    """The commit comes before the answer, whose status is the commit's."""
+    fail_commits(postgresql, database, sqlstate)
+    assert_problem(data_store.post(DOCUMENTS, json=DOCUMENT), status)
+    assert count(postgresql, database, "document_metadata") == 0
+    assert count(postgresql, database, "clients") == 0
+
+
+@pytest.mark.parametrize("method", ["POST", "GET"])
+def test_connections_that_died_cost_one_answer_at_most(
+    data_store: httpx.Client, postgresql: PostgreSQL, database: str, method: str
+) -> None:
+    """The first request on a dead connection may be a 503, and makes the pool replace all of them."""
+
+    def ask() -> httpx.Response:
+        if method == "GET":
+            return data_store.get(f"{DOCUMENTS}/1")
+        return data_store.post(DOCUMENTS, json=DOCUMENT)
+
+    open_connections(data_store, 4)
+    assert postgresql.terminate_connections(database) >= 4
+    answers = [ask() for _ in range(6)]
+    if answers[0].is_error:
+        assert_unavailable(answers[0])
+    assert [answer.status_code for answer in answers[1:]] == [201 if method == "POST" else 200] * 5
+
+
+def open_connections(client: httpx.Client, number: int) -> None:
+    """Make the pool hold at least this many connections."""
+    together = threading.Barrier(number)
+
+    def ask(_: int) -> None:
+        together.wait(10)
+        client.post(DOCUMENTS, json=DOCUMENT)
+
+    for _ in range(3):
+        with ThreadPoolExecutor(number) as threads:
+            list(threads.map(ask, range(number)))
+
+
+def test_a_connection_that_dies_during_a_statement_is_a_503(
+    data_store: httpx.Client, postgresql: PostgreSQL, database: str, lock: psycopg2.extensions.connection
+) -> None:
+    """The request that was waiting is told; the next one works."""
+    with ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(data_store.post, DOCUMENTS, json=DOCUMENT)
+        eventually(
+            lambda: postgresql.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"  # noqa: S608  a name of our own
+                f" WHERE datname = '{database}' AND application_name = 'data-store' AND wait_event_type = 'Lock'"
+            )
+        )
+        assert_unavailable(waiting.result())
+    lock.close()
+    assert data_store.post(DOCUMENTS, json=DOCUMENT).status_code == 201
+    assert count(postgresql, database, "document_metadata") == 1
+
+
+def test_a_statement_over_its_time_is_cancelled_and_a_503(
+    database_url: str, telemetry: TelemetrySpy, lock: psycopg2.extensions.connection
+) -> None:
+    """STATEMENT_TIMEOUT_SECONDS is PostgreSQL's to enforce; the connection stays usable."""
+    with data_store_on(database_url, telemetry, statement_timeout_seconds=0.1) as client:
+        assert_unavailable(client.post(DOCUMENTS, json=DOCUMENT))
+        assert_unavailable(client.get(f"{DOCUMENTS}/1"))
+        lock.close()
+        assert client.post(DOCUMENTS, json=DOCUMENT).status_code == 201
+
+
+def test_a_database_that_is_away_is_a_503_that_does_not_say_where_it_was(
+    postgresql: PostgreSQL, telemetry: TelemetrySpy
+) -> None:
+    """The reason is in the log, once, and not in the answer."""
+    with data_store_on(postgresql.url("not_there"), telemetry) as client:
+        for answer in (client.post(DOCUMENTS, json=DOCUMENT), client.get(f"{DOCUMENTS}/1")):
+            assert_unavailable(answer)
+            assert "not_there" not in answer.text
+    assert telemetry.messages("ERROR") == ["The database does not answer; try again."] * 2
+
+
+def test_a_bug_is_a_500_that_shows_neither_statement_nor_values(
+    data_store: httpx.Client, postgresql: PostgreSQL, database: str, telemetry: TelemetrySpy
+) -> None:
+    """The answer holds the correlation ID; the log holds the reason, without the document's values."""
+    postgresql.execute("ALTER TABLE document_metadata DROP COLUMN summary CASCADE", database=database)
+    problem = assert_problem(data_store.post(DOCUMENTS, json=DOCUMENT), 500)
+    assert "summary" not in problem["detail"]
+    (record,) = eventually(lambda: telemetry.logs("ERROR"))
+    attributes = record.log_record.attributes or {}
+    assert attributes["correlation_id"] == problem["correlation_id"]
+    assert "UndefinedColumn" in str(attributes)
+    assert DOCUMENT["filename"] not in str(attributes)

@@ -1,0 +1,49 @@
+"""What clients are told when the database fails."""
+
+import psycopg2
+import psycopg2.errors
+import pytest
+from sqlalchemy.exc import (
+    DataError,
+    DBAPIError,
+    IntegrityError,
+    InterfaceError,
+    OperationalError,
+    ProgrammingError,
+)
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from data_store.failures import failures_as_problems
+from observability import Problem
+
+SECRET = "value of another request"
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (PoolTimeoutError(SECRET), 503),
+        (OperationalError("", {}, psycopg2.OperationalError(SECRET)), 503),
+        (InterfaceError("", {}, psycopg2.InterfaceError(SECRET)), 503),
+        (DBAPIError("", {}, psycopg2.Error(SECRET), connection_invalidated=True), 503),
+        (IntegrityError("", {}, psycopg2.IntegrityError(SECRET)), 409),
+        (DataError("", {}, psycopg2.DataError(SECRET)), 422),
+    ],
+)
+def test_a_failure_of_the_database_has_its_status_and_not_its_message(error: Exception, status: int) -> None:
+    """Messages of the database can hold values, and stay inside; the cause is kept for the log."""
+    with pytest.raises(Problem) as caught, failures_as_problems():
+        raise error
+    assert caught.value.status == status
+    assert SECRET not in caught.value.detail
+    assert caught.value.__cause__ is error
+    assert ("Retry-After" in caught.value.headers) == (status == 503)
+
+
+@pytest.mark.parametrize(
+    "error", [ProgrammingError("", {}, psycopg2.ProgrammingError("no such table")), ValueError("a bug")]
+)
+def test_a_programming_error_stays_what_it_is(error: Exception) -> None:
+    """A bug becomes a 500 with its stack trace in the log, not a refusal."""
+    with pytest.raises(type(error)), failures_as_problems():
+        raise error

@@ -1,0 +1,100 @@
+"""The data store's settings: a bad one stops the start with one line that names its variable."""
+
+import pytest
+from pydantic import ValidationError
+
+from data_store.settings import DataStoreSettings
+from observability.service import load_settings
+
+URL = "postgresql://robin:secret@127.0.0.1:5432/robin"
+
+
+@pytest.fixture(autouse=True)
+def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only DATABASE_URL is set."""
+    for name in DataStoreSettings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+    monkeypatch.setenv("DATABASE_URL", URL)
+
+
+def test_everything_but_the_database_has_a_default() -> None:
+    """With DATABASE_URL alone the service listens on 8001."""
+    settings = load_settings(DataStoreSettings)
+    assert settings.database_url.get_secret_value() == URL
+    assert (settings.host, settings.port, settings.database_pool_size) == ("127.0.0.1", 8001, 8)
+
+
+def test_every_setting_comes_from_the_variable_of_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """SLOW_STATEMENT_SECONDS is slow_statement_seconds."""
+    monkeypatch.setenv("SLOW_STATEMENT_SECONDS", "0.5")
+    assert load_settings(DataStoreSettings).slow_statement_seconds == 0.5
+
+
+def test_the_start_without_a_database_names_the_variable(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit 2 and one line."""
+    monkeypatch.delenv("DATABASE_URL")
+    with pytest.raises(SystemExit) as stop:
+        load_settings(DataStoreSettings)
+    assert stop.value.code == 2
+    assert capsys.readouterr().err == "DATABASE_URL: Field required\n"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "robin",
+        "mysql://robin@127.0.0.1/robin",
+        "postgresql+asyncpg://robin@127.0.0.1/robin",
+        "postgresql://robin:secret@127.0.0.1",
+        "postgresql://robin:secret@127.0.0.1:port/robin",
+    ],
+)
+def test_a_url_that_is_not_a_postgresql_database_is_refused_without_being_shown(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], url: str
+) -> None:
+    """The line names the variable and the accepted form, and never the value: it may hold a password."""
+    monkeypatch.setenv("DATABASE_URL", url)
+    with pytest.raises(SystemExit) as stop:
+        load_settings(DataStoreSettings)
+    line = capsys.readouterr().err
+    assert stop.value.code == 2
+    assert line.startswith("DATABASE_URL: ")
+    assert "postgresql://user:password@host:port/database" in line
+    assert "secret" not in line
+    assert line.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("DATABASE_POOL_SIZE", "0"),
+        ("DATABASE_POOL_TIMEOUT_SECONDS", "-1"),
+        ("DATABASE_WAIT_SECONDS", "soon"),
+        ("STATEMENT_TIMEOUT_SECONDS", "0"),
+        ("SLOW_STATEMENT_SECONDS", "0"),
+        ("PORT", "65536"),
+    ],
+)
+def test_a_bad_value_names_its_variable(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], variable: str, value: str
+) -> None:
+    """One line, exit 2."""
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(SystemExit) as stop:
+        load_settings(DataStoreSettings)
+    assert stop.value.code == 2
+    assert capsys.readouterr().err.startswith(f"{variable}: ")
+
+
+def test_the_password_is_not_in_what_the_settings_print() -> None:
+    """A settings object can be logged."""
+    assert "secret" not in repr(load_settings(DataStoreSettings))
+
+
+def test_settings_do_not_change_while_the_service_runs() -> None:
+    """They are read once."""
+    with pytest.raises(ValidationError, match="frozen"):
+        load_settings(DataStoreSettings).port = 1
