@@ -146,7 +146,7 @@ def retrieval_spans(facts: Facts) -> ExpectedSpan:
     record = _server(Service.DATA_STORE, "GET", DOCUMENT_ROUTE, 200, _connection(), _statement("SELECT"))
     business = _step(
         Span.RETRIEVE_DOCUMENT,
-        equals={Attribute.DOCUMENT_ID: facts.document_id},
+        equals={Attribute.DOCUMENT_ID: facts.document_id, Attribute.OUTCOME: Outcome.SUCCESS},
         children=(_client("GET", 200, record),),
     )
     return _server(Service.DOCUMENT_API, "GET", DOCUMENT_ROUTE, 200, business)

@@ -61,12 +61,12 @@ def _count_problems(
     trace: Trace, wanted: ExpectedSpan, matches: Sequence[SpanRecord], parent: str
 ) -> Iterator[str]:
     if len(matches) > 1:
-        yield f"{wanted.name!r} is {len(matches)} times under {parent}"
+        yield f"'{wanted.name}' is {len(matches)} times under {parent}"
     if matches or wanted.optional:
         return
     elsewhere = [_parent_name(trace, span) for span in trace.named(wanted.name)]
     hint = f": found under {', '.join(elsewhere)}" if elsewhere else ""
-    yield f"no span {wanted.name!r} under {parent}{hint}"
+    yield f"no span '{wanted.name}' under {parent}{hint}"
 
 
 def _parent_name(trace: Trace, span: SpanRecord) -> str:
@@ -82,7 +82,12 @@ def _span_problems(span: SpanRecord, wanted: ExpectedSpan) -> Iterator[str]:
     yield from (f"{span.name}: no attribute {key}" for key in wanted.has if key not in span.attributes)
     for key, value in wanted.equals.items():
         if span.attributes.get(key) != value:
-            yield f"{span.name}: {key} is {span.attributes.get(key)!r}, expected {value!r}"
+            yield f"{span.name}: {key} is {span.attributes.get(key)!r}, expected {_shown(value)}"
+
+
+def _shown(value: object) -> str:
+    """A value as its plain type shows it, enumerations too."""
+    return repr(str(value)) if isinstance(value, str) else repr(value)
 
 
 def _correlation_problems(trace: Trace, facts: Facts) -> Iterator[str]:
@@ -90,7 +95,7 @@ def _correlation_problems(trace: Trace, facts: Facts) -> Iterator[str]:
     for span in trace.spans:
         for key, value in expected.items():
             if span.attributes.get(key) != value:
-                yield f"{span.name}: {key} is {span.attributes.get(key)!r}, expected {value!r}"
+                yield f"{span.name}: {key} is {span.attributes.get(key)!r}, expected {_shown(value)}"
 
 
 def _parameter_problems(trace: Trace, facts: Facts) -> Iterator[str]:

@@ -235,5 +235,6 @@ def _exemplar_metrics() -> str:
 
 
 def _labels(series: Mapping[str, str]) -> dict[str, str]:
-    """A series' own labels, without its name and the bounds of a bucket."""
-    return {name: value for name, value in series.items() if name not in {"__name__", "le"}}
+    """The labels of the contract and of the instance, without those that repeat the resource."""
+    own = {label.replace(".", "_") for metric in signals.METRICS for label in metric.labels}
+    return {name: value for name, value in series.items() if name in {"job", "instance", *own}}

@@ -4,6 +4,9 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import httpx
+
+from observability.context import accept_correlation_id
 from observability.problems import PROBLEM_JSON
 from observability.signals import UNMATCHED_ROUTE, ErrorType
 from observability_checks.api import Api, Document, Exchange, sample_text
@@ -11,6 +14,7 @@ from observability_checks.context import Context, Group, id_problems
 from observability_checks.contract import (
     DOCUMENT_ROUTE,
     NOT_FOUND_COUNTERS,
+    RETRIEVAL_COUNTERS,
     UPLOAD_COUNTERS,
     UPLOAD_ROUTE,
     Facts,
@@ -24,6 +28,7 @@ from observability_checks.polling import Deadline, Problems
 
 _PROBLEM_FIELDS = ("type", "title", "status", "detail", "correlation_id")
 _NOT_THERE = 2**62
+_BEYOND_ANY_ENVELOPE = 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +61,7 @@ def run(context: Context) -> None:
             exchanges.append(request.send(context.api))
             progress.step()
     sent = tally(UPLOAD_COUNTERS, int(document.document_id > 0))
+    sent += _check_foreign_id(group, document)
     deadline = context.deadline()
     for request, exchange in zip(wrong, exchanges, strict=True):
         _check(group, request, exchange, deadline)
@@ -76,6 +82,14 @@ def wrong_requests(context: Context, document: Document) -> Sequence[WrongReques
     def put(name: str, status: int, error: ErrorType, send: Callable[[Api], Exchange]) -> WrongRequest:
         return WrongRequest(name, status, "PUT", UPLOAD_ROUTE, error, send)
 
+    def too_large(name: str, size: int, *, declared: bool) -> WrongRequest:
+        return put(
+            name,
+            413,
+            ErrorType.PAYLOAD_TOO_LARGE,
+            lambda api: api.oversize(owner, size, declared=declared),
+        )
+
     return (
         get("another client's document", 404, ErrorType.NOT_FOUND, stranger, document.document_id),
         get("a document that is not there", 404, ErrorType.NOT_FOUND, owner, _NOT_THERE),
@@ -83,18 +97,10 @@ def wrong_requests(context: Context, document: Document) -> Sequence[WrongReques
         put("no file", 422, ErrorType.VALIDATION_ERROR, lambda api: _other_field(api, upload)),
         put("an empty file", 422, ErrorType.VALIDATION_ERROR, lambda api: _empty(api, owner)),
         put("malformed multipart", 400, ErrorType.BAD_REQUEST, lambda api: _malformed(api, upload)),
-        put(
-            "too large, declared",
-            413,
-            ErrorType.PAYLOAD_TOO_LARGE,
-            lambda api: _large(api, owner, limit, declared=True),
-        ),
-        put(
-            "too large, streamed",
-            413,
-            ErrorType.PAYLOAD_TOO_LARGE,
-            lambda api: _large(api, owner, limit, declared=False),
-        ),
+        too_large("too large, declared", limit + 1, declared=True),
+        too_large("too large, streamed", limit + 1, declared=False),
+        # nginx leaves room for the multipart envelope; beyond that it refuses by itself, before a service sees it.
+        too_large("far too large, declared", limit + _BEYOND_ANY_ENVELOPE, declared=True),
         WrongRequest(
             "a method not allowed",
             405,
@@ -125,10 +131,6 @@ def _empty(api: Api, client_id: str) -> Exchange:
 def _malformed(api: Api, path: str) -> Exchange:
     headers = {"Content-Type": "multipart/form-data; boundary=right"}
     return api.send("PUT", path, headers=headers, content=b"--wrong\r\nno part of any form\r\n")
-
-
-def _large(api: Api, client_id: str, limit: int, *, declared: bool) -> Exchange:
-    return api.oversize(client_id, limit + 1, declared=declared)
 
 
 def _check(group: Group, request: WrongRequest, exchange: Exchange, deadline: Deadline) -> None:
@@ -188,6 +190,22 @@ def _log_problems(context: Context, request: WrongRequest, exchange: Exchange) -
     expected = lines if exchange.from_service else lines[:1]
     records = context.log_records(exchange.correlation_id)
     return line_problems(records, expected, Facts(exchange.correlation_id, "", 0), exchange.trace_id)
+
+
+def _check_foreign_id(group: Group, document: Document) -> Counter[Series]:
+    """A client's ID that is no UUID4 is replaced, not refused; returns what the request has raised."""
+    path = f"/clients/{document.client_id}/documents/{document.document_id}"
+    exchange = group.context.api.send("GET", path, correlation_id="no-uuid4")
+    problems = [] if exchange.status == httpx.codes.OK else [f"status {exchange.status}, expected 200"]
+    if not is_correlation_id(exchange.answered_id):
+        problems.append(f"X-Correlation-ID is {exchange.answered_id!r}, expected a UUID4")
+    group.add("a correlation ID that is none: answer", problems, f"replaced by {exchange.answered_id}")
+    return tally(RETRIEVAL_COUNTERS)
+
+
+def is_correlation_id(text: str) -> bool:
+    """Whether the services would take this ID."""
+    return accept_correlation_id(text) == text
 
 
 def _counted(request: WrongRequest, exchange: Exchange) -> Counter[Series]:

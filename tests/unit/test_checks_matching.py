@@ -1,0 +1,271 @@
+"""The checks of spans and log lines, on recordings of a real request; each is seen to fail on what it must find."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from observability.signals import Attribute, Span
+from observability_checks.backends.jaeger import parse_trace
+from observability_checks.backends.victorialogs import parse
+from observability_checks.contract import (
+    Facts,
+    retrieval_lines,
+    retrieval_spans,
+    upload_lines,
+    upload_spans,
+)
+from observability_checks.matching import line_problems, refusal_problems, trace_problems
+from observability_checks.models import LogRecord, SpanRecord, Trace
+
+RECORDED = Path(__file__).parent / "recorded"
+UPLOAD = Facts("3f0c8d52-9a41-4e0b-8a55-5f2d4a1c7e90", "acme", 243, 349, "report.txt")
+RETRIEVAL = Facts("8c1b7a64-2d3f-4b6e-9c77-0a9e1d2f3b45", "acme", 243)
+
+
+def trace_of(name: str) -> Trace:
+    """A trace as Jaeger answered it."""
+    return parse_trace(json.loads((RECORDED / f"{name}_trace.json").read_text()))
+
+
+def lines_of(name: str) -> list[LogRecord]:
+    """Log records as VictoriaLogs answered them."""
+    return list(parse((RECORDED / f"{name}_log_lines.jsonl").read_text()))
+
+
+def upload_problems(*spans: SpanRecord) -> list[str]:
+    """Problems of an upload's trace with these spans."""
+    return trace_problems([Trace("t", spans)], upload_spans(UPLOAD), UPLOAD)
+
+
+def changed(name: str, change: Callable[[SpanRecord], SpanRecord]) -> list[str]:
+    """Problems of the recorded upload when the spans of one name are changed."""
+    return upload_problems(
+        *(change(span) if span.name == name else span for span in trace_of("upload").spans)
+    )
+
+
+def having(span: SpanRecord, **attributes: object) -> SpanRecord:
+    """A span with other attributes."""
+    return replace(span, attributes={**span.attributes, **attributes})
+
+
+def lacking(span: SpanRecord, key: str) -> SpanRecord:
+    """A span without one attribute."""
+    return replace(span, attributes={name: value for name, value in span.attributes.items() if name != key})
+
+
+def test_the_recorded_upload_is_as_the_contract_says():
+    """Twelve spans over both services, and no problem."""
+    assert trace_problems([trace_of("upload")], upload_spans(UPLOAD), UPLOAD) == []
+    assert len(trace_of("upload").spans) == 12
+
+
+def test_the_recorded_retrieval_is_as_the_contract_says():
+    """A GET has no commit: it is one statement."""
+    assert trace_problems([trace_of("retrieval")], retrieval_spans(RETRIEVAL), RETRIEVAL) == []
+
+
+@pytest.mark.parametrize("name", sorted({span.name for span in trace_of("upload").spans}))
+def test_every_span_that_is_missing_is_found(name: str):
+    """Take any one away and the check fails, naming it."""
+    problems = upload_problems(*(span for span in trace_of("upload").spans if span.name != name))
+    assert any(f"no span {name!r}" in problem for problem in problems)
+
+
+def test_a_wrong_parent_is_found_and_named():
+    """file_read beside file_processing, instead of in it, says where it was found."""
+    spans = {span.name: span for span in trace_of("upload").spans}
+    parent = spans[Span.UPLOAD_DOCUMENT].span_id
+    problems = changed(Span.FILE_READ, lambda span: replace(span, parent_id=parent))
+    assert problems == [
+        "no span 'file_read' under file_processing: found under 'upload_document'",
+        "unexpected span 'file_read' (document-api) under upload_document",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "problem"),
+    [
+        (
+            Span.SQL_EXECUTION,
+            lambda span: replace(span, kind="internal"),
+            "sql_execution: kind is internal, expected client",
+        ),
+        (
+            Span.FILE_SAVE,
+            lambda span: replace(span, service="data-store"),
+            "file_save: service is data-store, expected document-api",
+        ),
+        (
+            Span.UPLOAD_DOCUMENT,
+            lambda span: having(span, **{"document.id": 7}),
+            "upload_document: document.id is 7, expected 243",
+        ),
+        (
+            Span.FILE_PROCESSING,
+            lambda span: having(span, file_size=1),
+            "file_processing: file_size is 1, expected 349",
+        ),
+        (
+            Span.LLM_SUMMARIZATION,
+            lambda span: lacking(span, Attribute.SUMMARY_SOURCE),
+            "llm_summarization: no attribute summary.source",
+        ),
+        (
+            Span.TRANSACTION_COMMIT,
+            lambda span: having(span, success_status="rolled_back"),
+            "transaction_commit: success_status is 'rolled_back', expected 'committed'",
+        ),
+        (
+            Span.DATABASE_CONNECTION,
+            lambda span: lacking(span, "correlation_id"),
+            f"database_connection: correlation_id is None, expected {UPLOAD.correlation_id!r}",
+        ),
+        (
+            "POST",
+            lambda span: having(span, client_id="other"),
+            "POST: client_id is 'other', expected 'acme'",
+        ),
+        (
+            Span.FILE_READ,
+            lambda span: replace(span, failed=True),
+            "file_read: status is ERROR though the request succeeded",
+        ),
+        (
+            Span.SQL_EXECUTION,
+            lambda span: having(span, **{"db.query.parameter.0": "x"}),
+            "sql_execution: db.query.parameter.0 shows a statement's parameters",
+        ),
+        (
+            Span.SQL_EXECUTION,
+            lambda span: having(span, **{"db.query.text": "INSERT ... VALUES ('report.txt')"}),
+            "sql_execution: db.query.text shows a statement's parameters",
+        ),
+    ],
+    ids=[
+        "kind",
+        "service",
+        "document",
+        "size",
+        "attribute",
+        "commit",
+        "correlation",
+        "client",
+        "status",
+        "parameter",
+        "value",
+    ],
+)
+def test_a_wrong_span_is_found(name: str, change: Callable[[SpanRecord], SpanRecord], problem: str):
+    """Each thing that the contract says of a span is looked at."""
+    assert changed(name, change) == [problem]
+
+
+def test_a_span_that_is_there_twice_is_found():
+    """Two instrumentations of the same call, for example."""
+    spans = trace_of("upload").spans
+    again = [replace(span, span_id="again") for span in spans if span.name == Span.SQL_EXECUTION]
+    assert upload_problems(*spans, *again) == [
+        "'sql_execution' is 2 times under POST /clients/{client_id}/documents"
+    ]
+
+
+def test_a_span_that_the_contract_does_not_know_is_found():
+    """A connect span on every checkout, for example."""
+    spans = trace_of("upload").spans
+    parent = next(span for span in spans if span.name == Span.STORE_METADATA).span_id
+    more = replace(spans[0], name="connect", span_id="more", parent_id=parent)
+    assert upload_problems(*spans, more) == ["unexpected span 'connect' (document-api) under store_metadata"]
+
+
+def test_the_models_span_may_be_there():
+    """With a model there is a CLIENT span of its call; without there is none."""
+    spans = trace_of("upload").spans
+    parent = next(span for span in spans if span.name == Span.LLM_SUMMARIZATION).span_id
+    model = replace(spans[0], name="chat some-model", span_id="more", parent_id=parent, kind="client")
+    assert upload_problems(*spans, model) == []
+
+
+def test_the_tree_may_hang_under_nginxs_span():
+    """Where nginx has the OTel module, the trace begins there."""
+    first, *others = trace_of("upload").spans
+    edge = replace(first, name="edge", service="nginx", span_id="edge")
+    assert upload_problems(edge, replace(first, parent_id="edge"), *others) == []
+
+
+@pytest.mark.parametrize("count", [0, 2])
+def test_there_must_be_one_trace(count: int):
+    """None is a trace that was lost; two are a context that was."""
+    traces = [trace_of("upload")] * count
+    assert trace_problems(traces, upload_spans(UPLOAD), UPLOAD) == [f"expected 1 trace, found {count}"]
+
+
+def upload_line_problems(records: list[LogRecord]) -> list[str]:
+    """Problems of an upload's log lines."""
+    return line_problems(records, upload_lines(UPLOAD), UPLOAD, trace_of("upload").trace_id)
+
+
+def test_the_recorded_lines_are_as_the_contract_says():
+    """nginx's, both services', and the business event."""
+    assert upload_line_problems(lines_of("upload")) == []
+    trace_id = trace_of("retrieval").trace_id
+    assert line_problems(lines_of("retrieval"), retrieval_lines(RETRIEVAL), RETRIEVAL, trace_id) == []
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_every_line_that_is_missing_is_found(number: int):
+    """Take any one away and the check fails, naming it and its service."""
+    records = lines_of("upload")
+    gone = records.pop(number)
+    assert upload_line_problems(records) == [f"expected 1 line {gone.message!r} of {gone.service}, found 0"]
+
+
+def test_a_line_that_is_there_twice_is_found():
+    """Two handlers, for example."""
+    records = lines_of("upload")
+    assert "found 2" in upload_line_problems([*records, records[0]])[0]
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"level": "ERROR"}, "level is ERROR, expected INFO"),
+        ({"trace_id": "0" * 32}, "trace_id is '00000000000000000000000000000000'"),
+        ({"correlation_id": ""}, "correlation_id is ''"),
+        ({"fields": {}}, "client_id is None, expected 'acme'"),
+    ],
+    ids=["level", "trace", "correlation", "client"],
+)
+def test_a_wrong_line_is_found(change: dict[str, object], problem: str):
+    """Each thing that the contract says of a line is looked at."""
+    first, *others = lines_of("upload")
+    (found,) = upload_line_problems([replace(first, **change), *others])  # type: ignore[arg-type]
+    assert problem in found
+
+
+def test_a_slow_request_is_a_warning_that_says_so():
+    """Its line counts as the request's line; at INFO it would be wrong."""
+    first, *others = lines_of("upload")
+    slow = replace(first, message=f"{first.message} (slow)", level="WARNING")
+    assert upload_line_problems([slow, *others]) == []
+    assert upload_line_problems([replace(slow, level="INFO"), *others]) != []
+
+
+def test_a_refused_request_has_a_trace_without_errors():
+    """A 4xx is the client's mistake."""
+    refused = [
+        having(span, **{"http.response.status_code": 404}) if span.kind == "server" else span
+        for span in trace_of("retrieval").spans
+    ]
+    assert refusal_problems([Trace("t", tuple(refused))], 404) == []
+    marked = [replace(refused[0], failed=True), *refused[1:]]
+    assert refusal_problems([Trace("t", tuple(marked))], 404) == [
+        f"{refused[0].name}: status is ERROR for a 404"
+    ]
+    assert refusal_problems([trace_of("retrieval")], 404) == [
+        "no server span has status 404, found [200, 200]"
+    ]
+    assert refusal_problems([], 404) == ["expected 1 trace, found 0"]
