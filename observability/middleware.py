@@ -1,5 +1,6 @@
 """The edge of a service: identity, span, metrics and one log line for each request, in plain ASGI."""
 
+import asyncio
 import logging
 import time
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from typing import Any, Final
 
 from opentelemetry import context as otel_context
 from opentelemetry import trace
+from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.semconv.attributes import (
     error_attributes,
     http_attributes,
@@ -25,13 +27,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from observability.context import RequestContext, accept_correlation_id, enter_request
 from observability.problems import error_type_of, problem_response
 from observability.propagation import incoming_context
-from observability.signals import CORRELATION_HEADER, UNMATCHED_ROUTE
+from observability.signals import CORRELATION_HEADER, UNMATCHED_ROUTE, ErrorType
 from observability.telemetry import Telemetry
 
 logger = logging.getLogger(__name__)
 
 HEALTH_PATHS: Final = frozenset({"/health"})
 CLIENT_CLOSED_REQUEST: Final = 499  # nginx's status for a client that went away before the answer
+_IDS: Final = RandomIdGenerator()
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
 
 
@@ -46,6 +49,7 @@ class _Exchange:
         self.request = RequestContext(accept_correlation_id(self.headers.get(CORRELATION_HEADER)))
         self.started = time.perf_counter()
         self.status = 0  # none sent yet
+        self.broken_off = False
 
     @property
     def route(self) -> str:
@@ -55,17 +59,23 @@ class _Exchange:
 
     @property
     def error_type(self) -> str | None:
-        """The closed-list reason of an answer of 400 or more."""
-        if self.status < HTTPStatus.BAD_REQUEST:
+        """The closed-list reason of an answer of 400 or more, or of one that broke off."""
+        if self.status < HTTPStatus.BAD_REQUEST and not self.broken_off:
             return None
         return self.request.error_type or error_type_of(self.status)
+
+    def break_off(self, reason: ErrorType) -> None:
+        """Note that the server did not finish: the status that was sent, if any, promised more than came."""
+        self.broken_off = True
+        self.status = self.status or HTTPStatus.SERVICE_UNAVAILABLE
+        self.request.error_type = reason
 
 
 class ObservabilityMiddleware:
     """Wraps an ASGI app: correlation ID in and out, SERVER span, http_* metrics, one INFO line at the end.
 
-    Health requests count in the metrics and make neither span nor line. `trust_baggage` keeps the caller's baggage:
-    only for services that nothing outside can call.
+    Health requests count in the metrics and make neither span nor line. `trust_baggage` is for services that nothing
+    outside can call: it keeps the caller's baggage, and lets the caller decide that a trace is not recorded.
     """
 
     def __init__(
@@ -74,7 +84,7 @@ class ObservabilityMiddleware:
         self.app = app
         self._telemetry = telemetry
         self._slow_request_seconds = slow_request_seconds
-        self._trust_baggage = trust_baggage
+        self._trust_caller = trust_baggage
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request; everything but HTTP passes untouched."""
@@ -99,10 +109,15 @@ class ObservabilityMiddleware:
             await self.app(exchange.scope, receive, send_with_identity)
         except ClientDisconnect:
             exchange.status = CLIENT_CLOSED_REQUEST
+        except asyncio.CancelledError:
+            # Not the client: uvicorn cancels what still runs when the time for shutting down is over.
+            exchange.break_off(ErrorType.UNAVAILABLE)
+            raise
         except Exception as error:
             span.record_exception(error)
             logger.exception("Unhandled exception")
             if exchange.status:
+                exchange.break_off(ErrorType.INTERNAL_ERROR)
                 raise  # half an answer is out: only closing the connection tells the client
             response = problem_response(
                 500, "The server failed; the correlation ID finds the reason in its logs."
@@ -116,7 +131,7 @@ class ObservabilityMiddleware:
             with trace.use_span(_unsampled_span()) as span:
                 yield span
             return
-        token = otel_context.attach(incoming_context(exchange.headers, trust_baggage=self._trust_baggage))
+        token = otel_context.attach(incoming_context(exchange.headers, trusted=self._trust_caller))
         try:
             with self._telemetry.tracer.start_as_current_span(
                 exchange.method,
@@ -189,10 +204,11 @@ def _request_attributes(exchange: _Exchange) -> dict[str, Any]:
         url_attributes.URL_SCHEME: scope.get("scheme", "http"),
         network_attributes.NETWORK_PROTOCOL_VERSION: scope.get("http_version", "1.1"),
     }
-    if scope.get("server"):
-        attributes[server_attributes.SERVER_ADDRESS], attributes[server_attributes.SERVER_PORT] = scope[
-            "server"
-        ]
+    address, port = scope.get("server") or (None, None)
+    if address is not None:
+        attributes[server_attributes.SERVER_ADDRESS] = address
+    if port is not None:  # a Unix socket has none
+        attributes[server_attributes.SERVER_PORT] = port
     if "user-agent" in headers:
         attributes[user_agent_attributes.USER_AGENT_ORIGINAL] = headers["user-agent"]
     return attributes
@@ -207,10 +223,17 @@ def _finish(span: trace.Span, exchange: _Exchange) -> None:
     span.set_attribute(http_attributes.HTTP_RESPONSE_STATUS_CODE, exchange.status)
     if exchange.error_type:
         span.set_attribute(error_attributes.ERROR_TYPE, exchange.error_type)
-    if exchange.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+    if exchange.status >= HTTPStatus.INTERNAL_SERVER_ERROR or exchange.broken_off:
         span.set_status(Status(StatusCode.ERROR))
 
 
 def _unsampled_span() -> NonRecordingSpan:
     """Return a span that makes every child of it, here and in the services called, record nothing."""
-    return NonRecordingSpan(SpanContext(1, 1, is_remote=False, trace_flags=TraceFlags(TraceFlags.DEFAULT)))
+    return NonRecordingSpan(
+        SpanContext(
+            _IDS.generate_trace_id(),  # of its own: log lines of two requests must not look like one
+            _IDS.generate_span_id(),
+            is_remote=False,
+            trace_flags=TraceFlags(TraceFlags.DEFAULT),
+        )
+    )

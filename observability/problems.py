@@ -15,6 +15,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from opentelemetry import trace
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from observability.context import current_correlation_id, current_request
 from observability.signals import Attribute, ErrorType
@@ -34,7 +35,10 @@ _ERROR_TYPES: Final = {
     502: ErrorType.UPSTREAM_ERROR,
     503: ErrorType.UNAVAILABLE,
     504: ErrorType.TIMEOUT,
+    507: ErrorType.INSUFFICIENT_STORAGE,
 }
+# Where Python's names changed between 3.11 and 3.13: those that nginx's error bodies say as well.
+_TITLES: Final = {413: "Payload Too Large", 422: "Unprocessable Content"}
 
 
 class Problem(Exception):  # noqa: N818  RFC 9457's own word
@@ -82,14 +86,16 @@ def error_type_of(status: int) -> str:
 
 def is_server_error(error: BaseException) -> bool:
     """Tell whether an exception is a failure of this service, not of the request."""
-    return not isinstance(error, Problem) or error.status >= HTTPStatus.INTERNAL_SERVER_ERROR
+    if isinstance(error, Problem):
+        return error.status >= HTTPStatus.INTERNAL_SERVER_ERROR
+    return not isinstance(error, ClientDisconnect)
 
 
 def problem_body(status: int, detail: str, **members: object) -> dict[str, Any]:
     """Return the members of a problem document; `members` are extensions."""
     return {
         "type": "about:blank",
-        "title": HTTPStatus(status).phrase,
+        "title": _TITLES.get(status) or HTTPStatus(status).phrase,
         "status": status,
         "detail": detail,
         "correlation_id": current_correlation_id(),
@@ -121,7 +127,7 @@ async def _on_problem(_request: Request, error: Exception) -> JSONResponse:
 async def _on_http_exception(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101  registered for this class only
     detail = {
-        404: f"Nothing is served at {request.url.path}.",
+        404: f"Nothing is served at {request.scope['path']}.",
         405: f"{request.method} is not allowed here; allowed: {(error.headers or {}).get('Allow', 'see the API')}.",
     }.get(error.status_code, str(error.detail))
     return problem_response(error.status_code, detail, error.headers)

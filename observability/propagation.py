@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
-from opentelemetry import baggage
+from opentelemetry import baggage, trace
 from opentelemetry.baggage.propagation import W3CBaggagePropagator
 from opentelemetry.context import Context, get_current
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
@@ -15,10 +15,15 @@ _TRACE_CONTEXT: Final = TraceContextTextMapPropagator()
 _BAGGAGE: Final = W3CBaggagePropagator()
 
 
-def incoming_context(headers: Mapping[str, str], *, trust_baggage: bool) -> Context:
-    """Return the caller's trace context; its baggage too when the caller is one of ours."""
+def incoming_context(headers: Mapping[str, str], *, trusted: bool) -> Context:
+    """Return the caller's trace context; its baggage too when the caller is one of ours.
+
+    A stranger's context that says "not recorded" is none: nobody outside switches tracing off.
+    """
     context = _TRACE_CONTEXT.extract(headers, Context())
-    return _BAGGAGE.extract(headers, context) if trust_baggage else context
+    if trusted:
+        return _BAGGAGE.extract(headers, context)
+    return context if trace.get_current_span(context).get_span_context().trace_flags.sampled else Context()
 
 
 def outgoing_headers() -> dict[str, str]:

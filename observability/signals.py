@@ -77,6 +77,7 @@ class ErrorType(StrEnum):
     UPSTREAM_ERROR = "upstream_error"
     UNAVAILABLE = "unavailable"
     TIMEOUT = "timeout"
+    INSUFFICIENT_STORAGE = "insufficient_storage"
 
 
 class HealthStatus(StrEnum):

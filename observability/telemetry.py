@@ -21,6 +21,7 @@ from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, TracerPro
 from opentelemetry.semconv.attributes.error_attributes import ERROR_TYPE
 from opentelemetry.trace import SpanKind, Status, StatusCode, Tracer
 from opentelemetry.util.types import AttributeValue
+from starlette.requests import ClientDisconnect
 
 from observability import signals
 from observability.context import current_request
@@ -28,7 +29,7 @@ from observability.drops import otlp_log_processor, otlp_span_processor
 from observability.instruments import Instruments, views
 from observability.logs import configure_logging
 from observability.problems import Problem, error_type_of, is_server_error
-from observability.signals import Attribute, Outcome
+from observability.signals import Attribute, ErrorType, Outcome
 
 logger = logging.getLogger(__name__)
 
@@ -142,7 +143,7 @@ class Telemetry:
                 yield Step(span)
                 result = Outcome.SUCCESS
             except Exception as error:
-                result = Outcome.FAILED if is_server_error(error) else Outcome.REJECTED
+                result = _outcome(error)
                 _mark_failure(span, error)
                 raise
             finally:
@@ -165,9 +166,17 @@ class Telemetry:
             logger.warning("Telemetry not flushed within %s s: %s", SHUTDOWN_SECONDS, ", ".join(late))
 
 
+def _outcome(error: Exception) -> Outcome:
+    if isinstance(error, ClientDisconnect):
+        return Outcome.CANCELLED
+    return Outcome.FAILED if is_server_error(error) else Outcome.REJECTED
+
+
 def _mark_failure(span: trace.Span, error: Exception) -> None:
     if isinstance(error, Problem):
         span.set_attribute(ERROR_TYPE, error_type_of(error.status))
+    elif isinstance(error, ClientDisconnect):
+        span.set_attribute(ERROR_TYPE, ErrorType.CLIENT_DISCONNECTED)
     else:
         span.set_attribute(ERROR_TYPE, type(error).__qualname__)
     if is_server_error(error):
