@@ -38,7 +38,7 @@ _ERROR_TYPES: Final = {
     507: ErrorType.INSUFFICIENT_STORAGE,
 }
 # Where Python's names changed between 3.11 and 3.13: those that nginx's error bodies say as well.
-_TITLES: Final = {413: "Payload Too Large", 422: "Unprocessable Content"}
+_TITLES: Final = {413: "Content Too Large", 422: "Unprocessable Content"}
 
 
 class Problem(Exception):  # noqa: N818  RFC 9457's own word

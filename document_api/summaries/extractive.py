@@ -24,6 +24,7 @@ class ExtractiveSummarizer:
         return await run_sync(self._extract, text)
 
     def _extract(self, text: str) -> Summary:
-        summary = lede.summarize(text, max_length=self._max_chars).summary.strip()
+        summary = lede.summarize(text, max_length=self._max_chars).summary
         # One endless sentence has no sentence that fits: its beginning is the best there is.
-        return Summary((summary or text.strip())[: self._max_chars], SummarySource.EXTRACTIVE)
+        words = (summary or text).split()  # without the line breaks and indents of the source
+        return Summary(" ".join(words)[: self._max_chars].rstrip(), SummarySource.EXTRACTIVE)
