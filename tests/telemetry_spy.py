@@ -18,6 +18,7 @@ from observability.signals import MetricSpec
 from observability.telemetry import Identity, Telemetry, build
 
 _DEADLINE_SECONDS: Final = 10.0
+_POINTS: Final = (NumberDataPoint, HistogramDataPoint)
 Tree = dict[str, "Tree"]
 Found = TypeVar("Found")
 
@@ -50,6 +51,10 @@ class TelemetrySpy:
         (span,) = self.spans(name)
         return span
 
+    def attributes(self, name: str) -> dict[str, Any]:
+        """Return the attributes of the only span of this name."""
+        return dict(self.span(name).attributes or {})
+
     def tree(self) -> Tree:
         """Return the names of all ended spans, each with those of its children in the order of their start."""
         return self._below(None)
@@ -63,17 +68,19 @@ class TelemetrySpy:
 
         return {span.name: self._below(span) for span in self.spans() if parent_of(span) == mine}
 
-    def points(self, metric: MetricSpec) -> list[NumberDataPoint | HistogramDataPoint]:
-        """Return the current data points of a metric."""
+    def collected(self) -> dict[str, list[NumberDataPoint | HistogramDataPoint]]:
+        """Return the data points of all metrics. Exemplars are in the first collection after their measurement only."""
         data = self._metrics.get_metrics_data()
-        return [
-            point
+        return {
+            metric.name: [point for point in metric.data.data_points if isinstance(point, _POINTS)]
             for resource in (data.resource_metrics if data else [])
             for scope in resource.scope_metrics
-            for found in scope.metrics
-            if found.name == metric.name
-            for point in found.data.data_points
-        ]
+            for metric in scope.metrics
+        }
+
+    def points(self, metric: MetricSpec) -> list[NumberDataPoint | HistogramDataPoint]:
+        """Return the current data points of a metric."""
+        return self.collected().get(metric.name, [])
 
     def series(self, metric: MetricSpec) -> dict[tuple[str, ...], float]:
         """Return a metric's values by its labels, in the order of the contract; of a histogram the counts."""
@@ -99,7 +106,7 @@ def spied_telemetry(
     service: str = "service-under-test", *, log_level: str = "INFO"
 ) -> Iterator[TelemetrySpy]:
     """Build a telemetry in memory, and put the process's logging back at the end."""
-    spans, metrics, logs = InMemorySpanExporter(), InMemoryMetricReader(), InMemoryLogRecordExporter()
+    spans, metrics, logs = InMemorySpanExporter(), InMemoryMetricReader(), InMemoryLogRecordExporter()  # type: ignore[no-untyped-call]
     root = logging.getLogger()
     handlers, level = root.handlers, root.level
     telemetry = build(

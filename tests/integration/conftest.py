@@ -5,6 +5,7 @@ import itertools
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -62,6 +63,10 @@ class PostgreSQL:
         self.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
         return name
 
+    def count(self, database: str, table: str) -> int:
+        """Return the number of rows in a table."""
+        return int(self.execute(f"SELECT count(*) FROM {table}", database=database)[0][0])  # noqa: S608
+
     def terminate_connections(self, database: str) -> int:
         """End every other connection to a database as a restart would, and return how many there were."""
         return len(
@@ -103,14 +108,14 @@ def _running_postgresql() -> Iterator[PostgreSQL]:
             _await_start(server, process)
             yield server
         finally:
-            process.terminate()
+            process.send_signal(signal.SIGINT)  # fast shutdown: does not wait for clients to leave
             process.wait(_START_SECONDS)
     finally:
         shutil.rmtree(folder)
 
 
 def _initialise(data: Path, as_user: dict[str, Any]) -> None:
-    initdb = [
+    initdb: list[str | Path] = [
         _program("initdb"),
         "-D",
         data,

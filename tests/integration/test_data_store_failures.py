@@ -9,7 +9,7 @@ import psycopg2
 import pytest
 
 from tests.integration.conftest import PostgreSQL, data_store_on
-from tests.integration.test_data_store_records import DOCUMENT, DOCUMENTS, assert_problem, count
+from tests.records import DOCUMENT, DOCUMENTS, assert_problem
 from tests.telemetry_spy import TelemetrySpy, eventually
 
 
@@ -52,8 +52,8 @@ def test_a_failing_commit_is_no_success_and_leaves_nothing(
     """The commit comes before the answer, whose status is the commit's."""
     fail_commits(postgresql, database, sqlstate)
     assert_problem(data_store.post(DOCUMENTS, json=DOCUMENT), status)
-    assert count(postgresql, database, "document_metadata") == 0
-    assert count(postgresql, database, "clients") == 0
+    assert postgresql.count(database, "document_metadata") == 0
+    assert postgresql.count(database, "clients") == 0
 
 
 @pytest.mark.parametrize("method", ["POST", "GET"])
@@ -103,7 +103,7 @@ def test_a_connection_that_dies_during_a_statement_is_a_503(
         assert_unavailable(waiting.result())
     lock.close()
     assert data_store.post(DOCUMENTS, json=DOCUMENT).status_code == 201
-    assert count(postgresql, database, "document_metadata") == 1
+    assert postgresql.count(database, "document_metadata") == 1
 
 
 def test_a_statement_over_its_time_is_cancelled_and_a_503(

@@ -6,26 +6,14 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
 
 import httpx
 import pytest
 
 from data_store.body_limit import MAX_BODY_BYTES
 from tests.integration.conftest import MIGRATED, PostgreSQL, data_store_on
+from tests.records import DOCUMENT, DOCUMENTS, assert_problem
 from tests.telemetry_spy import spied_telemetry
-
-DOCUMENT: dict[str, Any] = {
-    "filename": "test_file.txt",
-    "file_size": 50,
-    "file_type": "text/plain",
-    "sha256": "0123456789abcdef" * 4,
-    "storage_key": "ab/cdef",
-    "summary": "Fünfzig Zeichen 📄",
-    "summary_source": "extractive",
-    "summary_reason": None,
-}
-DOCUMENTS = "/clients/acme/documents"
 
 
 @dataclass(frozen=True)
@@ -38,8 +26,8 @@ class Untouched:
 
     def assert_empty(self) -> None:
         """Hold that neither a document nor a client was stored."""
-        assert count(self.postgresql, self.database, "document_metadata") == 0
-        assert count(self.postgresql, self.database, "clients") == 0
+        assert self.postgresql.count(self.database, "document_metadata") == 0
+        assert self.postgresql.count(self.database, "clients") == 0
 
 
 @pytest.fixture(scope="module")
@@ -51,24 +39,6 @@ def untouched(postgresql: PostgreSQL) -> Iterator[Untouched]:
         data_store_on(postgresql.url(database), telemetry) as client,
     ):
         yield Untouched(client, postgresql, database)
-
-
-def assert_problem(answer: httpx.Response, status: int) -> dict[str, Any]:
-    """Hold an answer to RFC 9457 and the house's correlation ID; return its body."""
-    assert answer.status_code == status, answer.text
-    assert answer.headers["content-type"] == "application/problem+json"
-    body = answer.json()
-    assert body["type"] == "about:blank"
-    assert body["status"] == status
-    assert body["title"]
-    assert body["detail"]
-    assert body["correlation_id"] == answer.headers["x-correlation-id"]
-    return body
-
-
-def count(postgresql: PostgreSQL, database: str, table: str) -> int:
-    """Return the number of rows in a table."""
-    return int(postgresql.execute(f"SELECT count(*) FROM {table}", database=database)[0][0])  # noqa: S608
 
 
 def test_a_stored_document_is_answered_with_its_id_and_time(data_store: httpx.Client) -> None:
@@ -113,7 +83,7 @@ def test_a_client_appears_with_its_first_document(
     data_store: httpx.Client, postgresql: PostgreSQL, database: str
 ) -> None:
     """The second document of a client finds the client's row."""
-    assert count(postgresql, database, "clients") == 0
+    assert postgresql.count(database, "clients") == 0
     for _ in range(2):
         assert data_store.post(DOCUMENTS, json=DOCUMENT).status_code == 201
     assert postgresql.execute("SELECT id FROM clients", database=database) == [("acme",)]

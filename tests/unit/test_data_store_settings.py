@@ -97,4 +97,4 @@ def test_the_password_is_not_in_what_the_settings_print() -> None:
 def test_settings_do_not_change_while_the_service_runs() -> None:
     """They are read once."""
     with pytest.raises(ValidationError, match="frozen"):
-        load_settings(DataStoreSettings).port = 1
+        load_settings(DataStoreSettings).port = 1  # type: ignore[misc]

@@ -1,0 +1,172 @@
+"""The schema's migrations on a real PostgreSQL."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import psycopg2
+import pytest
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import create_engine
+
+from data_store.migrations import LOCK, MigrationError, _config, migrate
+from data_store.records.models import metadata
+from tests.integration.conftest import PostgreSQL
+from tests.telemetry_spy import eventually
+
+INSERT = (
+    "INSERT INTO document_metadata (client_id, filename, file_size, file_type, sha256, storage_key, summary,"
+    " summary_source) VALUES ({client_id}, 'a.txt', {file_size}, 'text/plain', {sha256}, 'key', {summary},"
+    " {summary_source})"
+)
+VALID = {
+    "client_id": "'acme'",
+    "file_size": "1",
+    "sha256": f"'{'0' * 64}'",
+    "summary": "'text'",
+    "summary_source": "'llm'",
+}
+
+
+def test_the_migrations_make_the_tables_that_the_code_knows(database_url: str) -> None:
+    """Alembic finds no difference between the migrated database and the models."""
+    engine = create_engine(database_url)
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_server_default": True})
+        assert compare_metadata(context, metadata) == []
+    engine.dispose()
+
+
+def test_migrating_a_migrated_database_changes_nothing(
+    postgresql: PostgreSQL, database: str, database_url: str
+) -> None:
+    """A second start keeps every row."""
+    postgresql.execute("INSERT INTO clients VALUES ('acme')", database=database)
+    migrate(database_url, wait_seconds=0)
+    assert postgresql.count(database, "clients") == 1
+
+
+def test_instances_that_start_at_once_migrate_one_after_the_other(empty_database_url: str) -> None:
+    """All succeed, and the migrations have run once."""
+    together = threading.Barrier(6)
+
+    def start(_: int) -> None:
+        together.wait(10)
+        migrate(empty_database_url, wait_seconds=0)
+
+    with ThreadPoolExecutor(6) as threads:
+        list(threads.map(start, range(6)))
+
+
+def test_an_instance_waits_while_another_migrates(postgresql: PostgreSQL, empty_database_url: str) -> None:
+    """Nothing is touched until the advisory lock is free."""
+    other = psycopg2.connect(empty_database_url)
+    other.cursor().execute("SELECT pg_advisory_lock(%s)", (LOCK,))
+    with ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(migrate, empty_database_url, wait_seconds=0)
+        eventually(
+            lambda: postgresql.execute(
+                "SELECT 1 FROM pg_stat_activity"
+                " WHERE application_name = 'data-store-migrate' AND wait_event = 'advisory'"
+            )
+        )
+        other.rollback()
+        assert not waiting.done()
+        other.close()
+        waiting.result(10)
+
+
+def test_a_start_waits_until_the_database_accepts_connections(postgresql: PostgreSQL) -> None:
+    """The service may be started before its database."""
+    with ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(migrate, postgresql.url("born_late"), wait_seconds=20)
+        eventually(lambda: 'database "born_late" does not exist' in postgresql.log.read_text())
+        postgresql.execute("CREATE DATABASE born_late")
+        waiting.result(20)
+
+
+def test_a_database_that_never_accepts_connections_is_one_line(postgresql: PostgreSQL) -> None:
+    """It says how long it waited, for what, and what to do."""
+    with pytest.raises(MigrationError) as error:
+        migrate(postgresql.url("not_there"), wait_seconds=0.2)
+    assert "waited 0.2 s" in str(error.value)
+    assert 'database "not_there" does not exist' in str(error.value)
+    assert str(error.value).endswith("Start PostgreSQL or correct DATABASE_URL.")
+    assert "\n" not in str(error.value)
+
+
+def test_a_database_of_a_later_version_is_one_line_and_left_alone(
+    postgresql: PostgreSQL, database: str, database_url: str
+) -> None:
+    """An old service does not touch a schema that it does not know."""
+    postgresql.execute("UPDATE alembic_version SET version_num = '9999'", database=database)
+    with pytest.raises(MigrationError, match="9999"):
+        migrate(database_url, wait_seconds=0)
+
+
+def test_a_migration_that_fails_leaves_nothing_behind(postgresql: PostgreSQL) -> None:
+    """All of it is one transaction; the reason is one line."""
+    database = postgresql.create_database()
+    postgresql.execute("CREATE TABLE document_metadata (id int)", database=database)
+    with pytest.raises(MigrationError, match='"document_metadata" already exists'):
+        migrate(postgresql.url(database), wait_seconds=0)
+    tables = postgresql.execute(
+        "SELECT tablename FROM pg_tables WHERE schemaname = 'public'", database=database
+    )
+    assert tables == [("document_metadata",)]
+
+
+def test_a_migration_can_be_undone_and_done_again(
+    postgresql: PostgreSQL, database: str, database_url: str
+) -> None:
+    """Downgrading to nothing leaves Alembic's own table only."""
+    engine = create_engine(database_url)
+    with engine.connect() as connection:
+        command.downgrade(_config(connection), "base")
+    engine.dispose()
+    tables = "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
+    assert postgresql.execute(tables, database=database) == [("alembic_version",)]
+    migrate(database_url, wait_seconds=0)
+    assert len(postgresql.execute(tables, database=database)) == 4
+
+
+@pytest.mark.parametrize(
+    ("values", "constraint"),
+    [
+        ({"client_id": "'nobody'"}, "fk_document_metadata_client_id_clients"),
+        ({"file_size": "0"}, "ck_document_metadata_file_size_is_positive"),
+        ({"sha256": "'abc'"}, "ck_document_metadata_sha256_is_hex"),
+        ({"summary_source": "'guess'"}, "ck_document_metadata_summary_source_is_known"),
+        ({"summary": "NULL"}, "ck_document_metadata_summary_has_its_source"),
+        ({"summary_source": "'none'"}, "ck_document_metadata_summary_has_its_source"),
+    ],
+)
+def test_the_database_itself_keeps_nonsense_out(
+    postgresql: PostgreSQL, database: str, values: dict[str, str], constraint: str
+) -> None:
+    """Whoever writes, and whatever the service checks."""
+    postgresql.execute("INSERT INTO clients VALUES ('acme')", database=database)
+    postgresql.execute(INSERT.format(**VALID), database=database)
+    with pytest.raises(psycopg2.IntegrityError, match=constraint):
+        postgresql.execute(INSERT.format(**VALID | values), database=database)
+
+
+def test_a_client_id_out_of_the_pattern_is_kept_out(postgresql: PostgreSQL, database: str) -> None:
+    """The same pattern as the services'."""
+    with pytest.raises(psycopg2.IntegrityError, match="ck_clients_id_is_valid"):
+        postgresql.execute("INSERT INTO clients VALUES ('../etc')", database=database)
+
+
+def test_a_user_is_of_a_client_and_has_a_known_role(postgresql: PostgreSQL, database: str) -> None:
+    """One e-mail address once for each client, `member` unless said otherwise."""
+    user = "INSERT INTO users (client_id, name, email, role) VALUES ('acme', 'Ann', 'ann@acme.example', {})"
+    with pytest.raises(psycopg2.IntegrityError, match="fk_users_client_id_clients"):
+        postgresql.execute(user.format("DEFAULT"), database=database)
+    postgresql.execute("INSERT INTO clients VALUES ('acme')", database=database)
+    with pytest.raises(psycopg2.IntegrityError, match="ck_users_role_is_known"):
+        postgresql.execute(user.format("'king'"), database=database)
+    postgresql.execute(user.format("DEFAULT"), database=database)
+    assert postgresql.execute("SELECT role FROM users", database=database) == [("member",)]
+    with pytest.raises(psycopg2.IntegrityError, match="uq_users_client_id_email"):
+        postgresql.execute(user.format("DEFAULT"), database=database)

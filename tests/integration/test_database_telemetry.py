@@ -1,0 +1,251 @@
+"""observability.database on a real PostgreSQL, apart from any service."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from typing import Any
+
+import pytest
+from opentelemetry.trace import StatusCode
+from sqlalchemy import (
+    Column,
+    Connection,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    create_engine,
+    insert,
+    select,
+    text,
+    update,
+)
+from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from observability.database import DatabaseTelemetry
+from observability.signals import (
+    DATABASE_OPERATION_DURATION,
+    DATABASE_OPERATIONS,
+    DATABASE_POOL,
+    DATABASE_POOL_EXHAUSTED,
+    DATABASE_POOL_WAIT,
+)
+from tests.telemetry_spy import TelemetrySpy, Tree, spied_telemetry
+
+THINGS = Table("things", MetaData(), Column("id", Integer, primary_key=True), Column("name", Text))
+
+
+@pytest.fixture
+def telemetry() -> Iterator[TelemetrySpy]:
+    """Telemetry in memory that keeps DEBUG records too."""
+    with spied_telemetry(log_level="DEBUG") as spy:
+        yield spy
+
+
+@pytest.fixture
+def database(empty_database_url: str, telemetry: TelemetrySpy) -> Iterator[DatabaseTelemetry]:
+    """A watched pool of two connections to a database that holds one table."""
+    engine = create_engine(empty_database_url, pool_size=2, max_overflow=0, pool_timeout=0.1)
+    with engine.begin() as connection:
+        THINGS.create(connection)
+    watched = DatabaseTelemetry(engine, telemetry.telemetry, slow_statement_seconds=0.2)
+    yield watched
+    engine.dispose()
+
+
+def names(database: DatabaseTelemetry) -> list[str]:
+    """Return what the table holds, unseen by the telemetry."""
+    engine = create_engine(database.engine.url)
+    with engine.connect() as connection:
+        found = list(connection.execute(select(THINGS.c.name).order_by(THINGS.c.id)).scalars())
+    engine.dispose()
+    return found
+
+
+def insert_and_raise(lent: AbstractContextManager[Connection], error: BaseException) -> None:
+    """Insert a row on a lent connection, then fail."""
+    with lent as connection:
+        connection.execute(insert(THINGS), {"id": 1, "name": "one"})
+        raise error
+
+
+def test_a_transaction_is_committed_at_the_end_of_its_block(
+    database: DatabaseTelemetry, telemetry: TelemetrySpy
+) -> None:
+    """Three spans side by side, and the row is there."""
+    with telemetry.telemetry.step("request"), database.begin() as connection:
+        connection.execute(insert(THINGS), {"id": 1, "name": "one"})
+    assert telemetry.tree() == {
+        "request": {"database_connection": {}, "sql_execution": {}, "transaction_commit": {}}
+    }
+    assert telemetry.attributes("transaction_commit")["success_status"] == "committed"
+    assert names(database) == ["one"]
+
+
+@pytest.mark.parametrize("stop", [ValueError, KeyboardInterrupt])
+def test_any_exception_rolls_the_transaction_back(
+    database: DatabaseTelemetry, telemetry: TelemetrySpy, stop: type[BaseException]
+) -> None:
+    """The span says so, the exception passes through, the connection goes back."""
+    with pytest.raises(stop):
+        insert_and_raise(database.begin(), stop())
+    assert telemetry.attributes("transaction_commit")["success_status"] == "rolled_back"
+    assert names(database) == []
+    assert telemetry.series(DATABASE_POOL)["in_use",] == 0
+
+
+def test_a_commit_that_fails_is_not_called_committed(
+    database: DatabaseTelemetry, telemetry: TelemetrySpy
+) -> None:
+    """A deferred constraint fails in COMMIT itself: the span is an error and says rolled_back."""
+    deferred = "ALTER TABLE things ADD CONSTRAINT once UNIQUE (name) DEFERRABLE INITIALLY DEFERRED"
+    with database.connect() as connection:
+        connection.execute(text(deferred))
+    with pytest.raises(IntegrityError), database.begin() as connection:
+        connection.execute(insert(THINGS), [{"id": 1, "name": "same"}, {"id": 2, "name": "same"}])
+    commit = telemetry.span("transaction_commit")
+    assert (commit.attributes or {})["success_status"] == "rolled_back"
+    assert (commit.attributes or {})["error.type"] == "IntegrityError"
+    assert commit.status.status_code is StatusCode.ERROR
+    assert names(database) == []
+
+
+def test_statements_on_a_plain_connection_commit_themselves(
+    database: DatabaseTelemetry, telemetry: TelemetrySpy
+) -> None:
+    """AUTOCOMMIT: what ran before an exception stays, and no span speaks of a transaction."""
+    with pytest.raises(ValueError, match="later"):
+        insert_and_raise(database.connect(), ValueError("later"))
+    assert names(database) == ["one"]
+    assert list(telemetry.tree()) == ["database_connection", "sql_execution"]
+
+
+def test_a_connection_that_committed_itself_can_carry_a_transaction_next(
+    database: DatabaseTelemetry,
+) -> None:
+    """AUTOCOMMIT ends with the block that asked for it, though the pool lends the same connection again."""
+    with database.connect() as connection:
+        connection.execute(select(THINGS))
+    with pytest.raises(ValueError, match="undo"):
+        insert_and_raise(database.begin(), ValueError("undo"))
+    assert names(database) == []
+
+
+@pytest.mark.parametrize(
+    ("statement", "operation", "table"),
+    [
+        (select(THINGS), "SELECT", "things"),
+        (insert(THINGS).values(id=1, name="from"), "INSERT", "things"),
+        (
+            update(THINGS).values(name=select(text("relname FROM pg_class LIMIT 1")).scalar_subquery()),
+            "UPDATE",
+            "things",
+        ),
+        (THINGS.delete(), "DELETE", "things"),
+        (insert(THINGS).values(id=1).add_cte(select(THINGS).cte("other")), "INSERT", "things"),
+        (text("SELECT 1"), "SELECT", "none"),
+        (text("select now()"), "SELECT", "none"),
+        (text("SELECT id\nFROM things"), "SELECT", "things"),
+        (text("SELECT relname FROM pg_catalog.pg_class LIMIT 1"), "SELECT", "pg_catalog.pg_class"),
+        (text('INSERT INTO "things" SELECT oid FROM pg_class LIMIT 1'), "INSERT", "things"),
+        (text("UPDATE things SET name = (SELECT relname FROM pg_class LIMIT 1)"), "UPDATE", "things"),
+        (text("DELETE FROM things"), "DELETE", "things"),
+        (text("WITH a AS (SELECT 1), b AS (SELECT 2) SELECT * FROM things"), "SELECT", "things"),
+        (text("SHOW timezone"), "SHOW", "none"),
+    ],
+)
+def test_a_statement_is_labelled_by_its_operation_and_table(
+    database: DatabaseTelemetry, telemetry: TelemetrySpy, statement: object, operation: str, table: str
+) -> None:
+    """However it was written."""
+    with database.begin() as connection:
+        connection.execute(statement)  # type: ignore[call-overload]
+    assert telemetry.series(DATABASE_OPERATIONS) == {(operation, table, "true"): 1}
+    assert telemetry.series(DATABASE_OPERATION_DURATION) == {(operation, table): 1}
+    assert telemetry.attributes("sql_execution")["db.query.summary"] == f"{operation} {table}"
+
+
+def test_a_statement_that_fails_counts_as_failed_with_its_sqlstate(
+    database: DatabaseTelemetry, telemetry: TelemetrySpy
+) -> None:
+    """Once, as an error, named by PostgreSQL's own code."""
+    with pytest.raises(DBAPIError), database.connect() as connection:
+        connection.execute(text("SELECT 1 / 0 FROM things RIGHT JOIN (SELECT 1) AS one ON true"))
+    statement = telemetry.span("sql_execution")
+    assert statement.status.status_code is StatusCode.ERROR
+    assert (statement.attributes or {})["error.type"] == "22012"
+    assert (statement.attributes or {})["db.response.status_code"] == "22012"
+    assert telemetry.series(DATABASE_OPERATIONS) == {("SELECT", "things", "false"): 1}
+
+
+def test_a_slow_statement_is_a_warning_without_its_values(
+    database: DatabaseTelemetry, telemetry: TelemetrySpy
+) -> None:
+    """Over the threshold: operation, table and duration."""
+    with database.connect() as connection:
+        connection.execute(text("SELECT :secret FROM pg_sleep(0.25)"), {"secret": "hush"})
+    (record,) = telemetry.logs("WARN")
+    context_data = dict[str, Any](record.log_record.attributes or {})["context_data"]
+    assert record.log_record.body == "Slow statement"
+    assert context_data["duration"] > 0.2
+    assert "hush" not in str(record.log_record.attributes)
+
+
+def test_every_statement_can_be_read_at_debug_with_placeholders(
+    database: DatabaseTelemetry, telemetry: TelemetrySpy
+) -> None:
+    """The text has names where PostgreSQL gets values."""
+    with database.connect() as connection:
+        connection.execute(text("SELECT :secret"), {"secret": "hush"})
+    (record,) = (found for found in telemetry.logs("DEBUG") if found.log_record.body == "SQL statement")
+    attributes = str(record.log_record.attributes)
+    assert "SELECT %(secret)s" in attributes
+    assert "hush" not in attributes
+
+
+def test_a_wait_that_ends_in_a_time_out_counts_as_exhausted(
+    database: DatabaseTelemetry, telemetry: TelemetrySpy
+) -> None:
+    """The third of two connections: an error that passes through, a span that is one, a count."""
+    with database.connect(), database.connect():
+        assert telemetry.series(DATABASE_POOL) == {
+            ("in_use",): 2,
+            ("idle",): 0,
+            ("overflow",): 0,
+            ("max",): 2,
+        }
+        with pytest.raises(PoolTimeoutError), database.connect():
+            pass
+    assert telemetry.series(DATABASE_POOL_EXHAUSTED) == {(): 1}
+    assert telemetry.series(DATABASE_POOL_WAIT) == {(): 3}
+    failed = [span for span in telemetry.spans() if span.status.status_code is StatusCode.ERROR]
+    assert [span.name for span in failed] == ["database_connection"]
+    assert dict[str, Any](failed[0].attributes or {})["connection_pool.wait"] >= 0.1
+    assert telemetry.series(DATABASE_POOL)["in_use",] == 0
+
+
+def test_a_new_connection_costs_no_statement_of_its_own(
+    database: DatabaseTelemetry, telemetry: TelemetrySpy
+) -> None:
+    """What SQLAlchemy asks a new server is no operation of ours."""
+    database.engine.dispose()
+    with database.connect() as connection:
+        connection.execute(text("SELECT 1"))
+    assert telemetry.series(DATABASE_OPERATIONS) == {("SELECT", "none", "true"): 1}
+
+
+def test_threads_do_not_mix_their_spans(database: DatabaseTelemetry, telemetry: TelemetrySpy) -> None:
+    """Each statement is a child of the step of its own thread."""
+
+    def work(name: str) -> None:
+        with telemetry.telemetry.step(name), database.begin() as connection:
+            connection.execute(text("SELECT 1"))
+
+    threads = [threading.Thread(target=work, args=(f"step-{number}",)) for number in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    below: Tree = {"database_connection": {}, "sql_execution": {}, "transaction_commit": {}}
+    assert telemetry.tree() == {"step-0": below, "step-1": below}
