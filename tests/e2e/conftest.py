@@ -1,0 +1,130 @@
+"""One whole local stack on free ports in a temporary folder, for all end-to-end tests of a session."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+import pytest
+
+CHECKOUT: Final = Path(__file__).parents[2]
+# The first run on a machine builds the Go programs.
+START_SECONDS: Final = 1500
+STOP_SECONDS: Final = 120
+PORTS: Final = (
+    "HTTP_PORT",
+    "DATA_STORE_PORT",
+    "POSTGRES_PORT",
+    "OTLP_GRPC_PORT",
+    "COLLECTOR_HEALTH_PORT",
+    "COLLECTOR_METRICS_PORT",
+    "JAEGER_PORT",
+    "JAEGER_OTLP_PORT",
+    "JAEGER_HEALTH_PORT",
+    "JAEGER_METRICS_PORT",
+    "PROMETHEUS_PORT",
+    "ALERTMANAGER_PORT",
+    "VICTORIALOGS_PORT",
+)
+SETTINGS: Final = {
+    # Telemetry arrives within a second.
+    "OTEL_BSP_SCHEDULE_DELAY": "200",
+    "OTEL_BLRP_SCHEDULE_DELAY": "200",
+    "OTEL_METRIC_EXPORT_INTERVAL": "500",
+    # Small, so that bodies beyond it are sent quickly; nginx, services and checks all have to follow.
+    "MAX_UPLOAD_BYTES": str(1024 * 1024),
+    "DOCUMENT_API_INSTANCES": "2",
+}
+# What a developer's shell may hold, and the stack under test must not see.
+FOREIGN: Final = ("OTEL_", "LLM_")
+
+
+@dataclass(frozen=True)
+class RunningStack:
+    """A stack that runs, and how it was started."""
+
+    environment: dict[str, str]
+    state: Path
+    endpoints: dict[str, Any]
+
+    def run(self, *command: str, seconds: float = 300) -> subprocess.CompletedProcess[str]:
+        """Run a command of the checkout against this stack."""
+        return subprocess.run(
+            command,
+            cwd=CHECKOUT,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=seconds,
+            check=False,
+        )
+
+    def check(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run test_observability.py."""
+        return self.run(sys.executable, "test_observability.py", *arguments)
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator[RunningStack]:
+    """The whole stack, started once and taken down at the end, whatever happens."""
+    folder = Path(tempfile.mkdtemp(prefix="robin-e2e-"))
+    folder.chmod(0o755)  # PostgreSQL runs as another user where the tests run as root
+    environment = _environment(folder)
+    running = RunningStack(environment, folder, {})
+    try:
+        started = running.run(sys.executable, "-m", "local_stack", "up", seconds=START_SECONDS)
+        assert started.returncode == 0, f"the stack did not start:\n{started.stdout}\n{started.stderr}"
+        endpoints = json.loads((folder / "run" / "endpoints.json").read_text())
+        yield RunningStack(environment, folder, endpoints)
+    finally:
+        stopped = running.run(sys.executable, "-m", "local_stack", "down", seconds=STOP_SECONDS)
+        shutil.rmtree(folder)
+    assert stopped.returncode == 0, f"the stack did not stop:\n{stopped.stdout}\n{stopped.stderr}"
+
+
+@pytest.fixture(scope="session")
+def http() -> Iterator[httpx.Client]:
+    """A client for the stack."""
+    with httpx.Client(timeout=30, trust_env=False) as client:
+        yield client
+
+
+def _environment(folder: Path) -> dict[str, str]:
+    """The shell's environment without what would reach the stack, and with ports of its own."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(FOREIGN) and not name.endswith(("_URL", "_PORT"))
+    }
+    return {**kept, **SETTINGS, **_free_ports(), "ROBIN_STATE_DIR": str(folder)}
+
+
+def _free_ports() -> dict[str, str]:
+    """Ports that are free now, all held until the last is known; instances of document_api are 10 apart."""
+    with ExitStack() as held:
+        first = _pair_of_ports(held)
+        single = {name: str(_bound(held, 0).getsockname()[1]) for name in PORTS}
+    return {**single, "DOCUMENT_API_PORT": str(first)}
+
+
+def _pair_of_ports(held: ExitStack) -> int:
+    while True:
+        first = int(_bound(held, 0).getsockname()[1])
+        try:
+            _bound(held, first + 10)
+        except (OSError, OverflowError):
+            continue
+        return first
+
+
+def _bound(held: ExitStack, port: int) -> socket.socket:
+    return held.enter_context(socket.create_server(("127.0.0.1", port)))
