@@ -12,8 +12,9 @@ from urllib.parse import quote
 from opentelemetry import trace
 from opentelemetry.semconv.attributes import db_attributes, error_attributes
 from opentelemetry.trace import SpanKind, Status, StatusCode
-from sqlalchemy import Connection, Engine, TableClause, UpdateBase, event
+from sqlalchemy import Connection, Engine, TableClause, Transaction, UpdateBase, event
 from sqlalchemy.engine import ExceptionContext, ExecutionContext
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import QueuePool
 
@@ -29,6 +30,10 @@ _OPERATION: Final = re.compile(
 )
 _TABLE: Final = re.compile(r"\b(?:FROM|INTO|UPDATE)\s+\"?([A-Za-z_][\w.]*)", re.IGNORECASE)
 _STATE: Final = "robin_statement"
+
+
+class CommitUnconfirmed(Exception):  # noqa: N818  no error of the transaction: it may well be committed
+    """The connection broke during COMMIT: whether the transaction is committed, only the database knows."""
 
 
 @dataclass(slots=True)
@@ -75,7 +80,10 @@ class DatabaseTelemetry:
 
     @contextmanager
     def begin(self) -> Iterator[Connection]:
-        """Lend a connection inside a transaction: committed at the end of the block, rolled back on any exception."""
+        """Lend a connection inside a transaction: committed at the end of the block, rolled back on any exception.
+
+        Raises CommitUnconfirmed when the connection breaks during the commit.
+        """
         connection = self._checked_out()
         try:
             transaction = connection.begin()
@@ -86,8 +94,7 @@ class DatabaseTelemetry:
                     transaction.rollback()
                 raise
             with self._ending() as step:
-                transaction.commit()
-                step.set(Attribute.SUCCESS_STATUS, "committed")
+                _commit(transaction, step)
         finally:
             connection.close()
 
@@ -187,6 +194,17 @@ class DatabaseTelemetry:
             logger.warning("Slow statement", extra={"context_data": context_data})
         else:
             logger.debug("SQL statement", extra={"context_data": {**context_data, "statement": sql}})
+
+
+def _commit(transaction: Transaction, step: Step) -> None:
+    try:
+        transaction.commit()
+    except DBAPIError as error:
+        if not error.connection_invalidated:
+            raise
+        step.set(Attribute.SUCCESS_STATUS, "unknown")
+        raise CommitUnconfirmed(str(error.orig)) from error
+    step.set(Attribute.SUCCESS_STATUS, "committed")
 
 
 def _operation_and_table(sql: str, context: ExecutionContext) -> tuple[str, str]:

@@ -8,6 +8,7 @@ import httpx
 import psycopg2
 import pytest
 
+from observability.signals import DATABASE_POOL_EXHAUSTED, HTTP_IN_PROGRESS
 from tests.integration.conftest import PostgreSQL, data_store_on
 from tests.records import DOCUMENT, DOCUMENTS, assert_problem
 from tests.telemetry_spy import TelemetrySpy, eventually
@@ -19,14 +20,14 @@ def assert_unavailable(answer: httpx.Response) -> None:
     assert int(answer.headers["retry-after"]) > 0
 
 
-def fail_commits(postgresql: PostgreSQL, database: str, sqlstate: str) -> None:
-    """Make every commit of a document fail: a deferred trigger runs in COMMIT itself."""
+def on_commit(postgresql: PostgreSQL, database: str, statement: str) -> None:
+    """Make every commit of a document run a statement: a deferred trigger runs in COMMIT itself."""
     postgresql.execute(
         f"""
-        CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS
-            $$ BEGIN RAISE EXCEPTION 'commit fails' USING ERRCODE = '{sqlstate}'; END $$;
-        CREATE CONSTRAINT TRIGGER fail AFTER INSERT ON document_metadata
-            DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION fail();
+        CREATE FUNCTION on_commit() RETURNS trigger LANGUAGE plpgsql AS
+            $$ BEGIN {statement}; RETURN NULL; END $$;
+        CREATE CONSTRAINT TRIGGER on_commit AFTER INSERT ON document_metadata
+            DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION on_commit();
         """,
         database=database,
     )
@@ -50,10 +51,38 @@ def test_a_failing_commit_is_no_success_and_leaves_nothing(
     data_store: httpx.Client, postgresql: PostgreSQL, database: str, sqlstate: str, status: int
 ) -> None:
     """The commit comes before the answer, whose status is the commit's."""
-    fail_commits(postgresql, database, sqlstate)
+    on_commit(postgresql, database, f"RAISE EXCEPTION 'commit fails' USING ERRCODE = '{sqlstate}'")
     assert_problem(data_store.post(DOCUMENTS, json=DOCUMENT), status)
     assert postgresql.count(database, "document_metadata") == 0
     assert postgresql.count(database, "clients") == 0
+
+
+def test_a_connection_that_breaks_during_the_commit_is_neither_a_success_nor_a_503(
+    data_store: httpx.Client, postgresql: PostgreSQL, database: str, telemetry: TelemetrySpy
+) -> None:
+    """503 promises that nothing was stored, and here only the database knows: 504, success_status unknown."""
+    on_commit(postgresql, database, "PERFORM pg_terminate_backend(pg_backend_pid()); PERFORM pg_sleep(10)")
+    assert_problem(data_store.post(DOCUMENTS, json=DOCUMENT), 504)
+    assert telemetry.attributes("transaction_commit")["success_status"] == "unknown"
+
+
+def test_requests_wait_for_a_thread_and_not_for_a_connection(
+    database_url: str, telemetry: TelemetrySpy, lock: psycopg2.extensions.connection
+) -> None:
+    """More requests than connections queue up; none of them gives up on the pool."""
+    with (
+        data_store_on(
+            database_url, telemetry, database_pool_size=2, database_pool_timeout_seconds=0.1
+        ) as client,
+        ThreadPoolExecutor(8) as threads,
+    ):
+        waiting = [threads.submit(client.get, f"{DOCUMENTS}/1") for _ in range(8)]
+        eventually(lambda: telemetry.series(HTTP_IN_PROGRESS).get(("GET",)) == 8)
+        release = threading.Timer(0.5, lock.close)
+        release.start()
+        assert [answer.result().status_code for answer in waiting] == [404] * 8
+        release.join()
+    assert telemetry.series(DATABASE_POOL_EXHAUSTED) == {}
 
 
 @pytest.mark.parametrize("method", ["POST", "GET"])

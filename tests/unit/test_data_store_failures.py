@@ -15,6 +15,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from data_store.failures import failures_as_problems
 from observability import Problem
+from observability.database import CommitUnconfirmed
 
 SECRET = "value of another request"
 
@@ -26,6 +27,7 @@ SECRET = "value of another request"
         (OperationalError("", {}, psycopg2.OperationalError(SECRET)), 503),
         (InterfaceError("", {}, psycopg2.InterfaceError(SECRET)), 503),
         (DBAPIError("", {}, psycopg2.Error(SECRET), connection_invalidated=True), 503),
+        (CommitUnconfirmed(SECRET), 504),
         (IntegrityError("", {}, psycopg2.IntegrityError(SECRET)), 409),
         (DataError("", {}, psycopg2.DataError(SECRET)), 422),
     ],
