@@ -1,6 +1,5 @@
 """robin's public API as a client sees it, through nginx."""
 
-import threading
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from typing import Any
 import httpx
 
 from observability.signals import CORRELATION_HEADER
+from observability_checks.results import Stopwatch
 
 _BOUNDARY = "robin-checks-boundary"
 _CHUNK = bytes(64 * 1024)
@@ -64,7 +64,6 @@ class Api:
 
     def __init__(self, client: httpx.Client, url: str) -> None:
         self._client = client
-        self._lock = threading.Lock()
         self.url = url
 
     def send(
@@ -78,6 +77,7 @@ class Api:
         """Send a request; `correlation_id` replaces the fresh one, "" sends none."""
         sent_id = str(uuid.uuid4()) if correlation_id is None else correlation_id
         headers = {**request.pop("headers", {}), **({CORRELATION_HEADER: sent_id} if sent_id else {})}
+        watch = Stopwatch()
         answer = self._client.request(method, f"{self.url}{path}", headers=headers, **request)
         answered = {name.lower(): value for name, value in answer.headers.items()}
         return Exchange(
@@ -87,7 +87,7 @@ class Api:
             status=answer.status_code,
             headers=answered,
             body=_json(answer),
-            seconds=answer.elapsed.total_seconds(),
+            seconds=watch.seconds,
         )
 
     def upload(
