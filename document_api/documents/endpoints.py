@@ -41,7 +41,7 @@ DocumentId = Annotated[int, Path(ge=1, le=MAX_ID, description="The document")]
 @router.put(
     "/upload-document",
     openapi_extra=_MULTIPART_BODY,  # the body is streamed by hand: FastAPI would spool it a second time
-    responses=dict.fromkeys((400, 413, 415, 422, 503), _PROBLEM),
+    responses=dict.fromkeys((400, 413, 415, 422, 502, 503, 504, 507), _PROBLEM),
 )
 async def upload_document(client_id: ClientId, request: Request, documents: Documents) -> UploadResponse:
     """Store one document: multipart/form-data with one part named `file`."""
@@ -49,7 +49,7 @@ async def upload_document(client_id: ClientId, request: Request, documents: Docu
     return UploadResponse(client_id=client_id, document_id=document.id, metadata=document)
 
 
-@router.get("/documents/{doc_id}", responses=dict.fromkeys((404, 422, 503), _PROBLEM))
+@router.get("/documents/{doc_id}", responses=dict.fromkeys((404, 422, 502, 503, 504), _PROBLEM))
 async def get_document(client_id: ClientId, doc_id: DocumentId, documents: Documents) -> Document:
     """Return a document's metadata with its summary; another client's document is not found."""
     return await documents.retrieve(client_id, doc_id)

@@ -10,7 +10,7 @@ from document_api.labels import BoundedLabel, media_type_label
 from document_api.settings import DocumentApiSettings
 from document_api.summaries import Summarizer, Summary, SummarySource
 from document_api.summaries.text import ReadText, read_text
-from observability import Telemetry
+from observability import Problem, Telemetry
 from observability.signals import Attribute, Span
 
 logger = logging.getLogger(__name__)
@@ -38,14 +38,13 @@ class DocumentService:
     async def upload(self, client_id: str, upload: MultipartFile) -> Document:
         """Keep the bytes, summarise the text, record the metadata; a refusal or failure leaves nothing behind.
 
-        Raises Problem: 400, 413, 415, 422 for what was sent, 502 or 503 for the data store.
+        Raises Problem: 400, 413, 415, 422 for what was sent, 502, 503 or 504 for the data store.
         """
         with self._telemetry.step(Span.UPLOAD_DOCUMENT, outcome=True) as step:
             async with self._storage.receive(client_id) as file:
                 text = await self._process_file(upload, file)
                 summary = await self._summarize(text)
                 document = await self._store_metadata(client_id, upload, file, summary)
-                file.keep()
             step.set(Attribute.DOCUMENT_ID, document.id)
             self._report(document, step.elapsed())
         return document
@@ -108,11 +107,15 @@ class DocumentService:
             summary_reason=summary.reason,
         )
         with self._telemetry.step(Span.STORE_METADATA, {Attribute.DATABASE_OPERATION: "INSERT"}):
+            # From here on the row may be there, whatever happens to this task: bytes without a row are harmless, a
+            # row without bytes is a broken promise.
+            file.keep()
             try:
                 return await self._store.create(client_id, new)
             except OutcomeUnknown:
-                # The row may be there: bytes without a row are harmless, a row without bytes is a broken promise.
-                file.keep()
+                raise
+            except Problem:
+                file.drop()
                 raise
 
     def _report(self, document: Document, seconds: float) -> None:

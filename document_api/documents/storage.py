@@ -84,6 +84,10 @@ class IncomingFile:
         """Let the saved file outlive the block."""
         self._kept = True
 
+    def drop(self) -> None:
+        """Take `keep()` back."""
+        self._kept = False
+
     async def __aenter__(self) -> Self:
         return self
 

@@ -13,17 +13,21 @@ from observability import NotFound, Problem, Telemetry, Unavailable, outgoing_he
 from observability.signals import HealthStatus
 
 _NOT_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+_NO_ANSWER: Final = "The data store did not answer in time: look whether it was done before you try again."
+_NOT_A_DOCUMENT: Final = "The data store answered something that is not a document."
 
 
-class OutcomeUnknown(Unavailable):
-    """The request was sent and no answer came: the data store may have done it."""
+class OutcomeUnknown(Problem):
+    """The request was sent and no usable answer came: the data store may have done it."""
+
+    status = 504
 
 
 class StoreClient:
     """Records and finds metadata in the data store.
 
-    Raises NotFound for a document that is not there, Unavailable when the data store cannot answer, Problem (502)
-    when it answers what this client cannot use.
+    Raises NotFound for a document that is not there, Unavailable when the data store cannot be reached or
+    says so, Problem (502) when it answers what this client cannot use, OutcomeUnknown (504) when it does not answer.
     """
 
     def __init__(self, client: httpx.AsyncClient, telemetry: Telemetry) -> None:
@@ -35,11 +39,18 @@ class StoreClient:
         response = await self._send(
             "POST", f"/clients/{client_id}/documents", document.model_dump(mode="json")
         )
-        return _document(response)
+        try:
+            return Document.model_validate_json(response.content)
+        except ValueError as error:
+            raise OutcomeUnknown(_NOT_A_DOCUMENT, status=502) from error
 
     async def find(self, client_id: str, document_id: int) -> Document:
         """Return a document of this client."""
-        return _document(await self._send("GET", f"/clients/{client_id}/documents/{document_id}"))
+        response = await self._send("GET", f"/clients/{client_id}/documents/{document_id}")
+        try:
+            return Document.model_validate_json(response.content)
+        except ValueError as error:
+            raise Problem(_NOT_A_DOCUMENT, status=502) from error
 
     async def check(self) -> HealthStatus:
         """Ask the data store for its health; raises httpx.HTTPError when it does not answer."""
@@ -61,7 +72,7 @@ class StoreClient:
             except _NOT_SENT as error:
                 raise Unavailable("The data store cannot be reached; try again.") from error
             except httpx.TransportError as error:
-                raise OutcomeUnknown("The data store did not answer in time; try again.") from error
+                raise OutcomeUnknown(_NO_ANSWER) from error
             step.set(http_attributes.HTTP_RESPONSE_STATUS_CODE, response.status_code)
             _raise_for_problem(response)
             return response
@@ -75,12 +86,6 @@ def _raise_for_problem(response: httpx.Response) -> None:
         raise NotFound("The client has no such document.")
     if response.status_code == HTTPStatus.SERVICE_UNAVAILABLE:
         raise Unavailable("The data store is not available; try again.")
+    if response.status_code == HTTPStatus.GATEWAY_TIMEOUT:
+        raise OutcomeUnknown(_NO_ANSWER)
     raise Problem(f"The data store answered {response.status_code}.", status=502)
-
-
-def _document(response: httpx.Response) -> Document:
-    """Read a document out of an answer."""
-    try:
-        return Document.model_validate_json(response.content)
-    except ValueError as error:
-        raise Problem("The data store answered something that is not a document.", status=502) from error
