@@ -37,16 +37,13 @@ def rise(before: Reading, after: Reading, key: Callable[[Mapping[str, str]], Ser
 
 
 def differences(expected: Mapping[Series, int], risen: Mapping[Series, int]) -> Sequence[str]:
-    """One line for each counter whose rise is not what was sent."""
-    return [
-        _difference(series, expected.get(series, 0), risen.get(series, 0))
+    """One line for each counter whose rise is not what was sent, and what else can be the reason."""
+    wrong = [
+        (series, expected.get(series, 0), risen.get(series, 0))
         for series in sorted({*expected, *risen})
         if expected.get(series, 0) != risen.get(series, 0)
     ]
-
-
-def _difference(series: Series, expected: int, found: int) -> str:
-    line = f"{series}: expected a rise of {expected}, found {found}"
-    if found > expected:
-        return f"{line} (is there other traffic on this stack? the counters cannot be told apart by sender)"
-    return line
+    lines = [f"{series}: expected a rise of {sent}, found {found}" for series, sent, found in wrong]
+    if any(found > sent for _, sent, found in wrong):
+        lines.append("is there other traffic on this stack? a counter does not know who sent a request")
+    return lines

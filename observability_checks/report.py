@@ -47,11 +47,12 @@ class Reporter:
         self.console.print(f"\n{text}", style="bold", markup=False, soft_wrap=True)
 
     def check(self, check: Check) -> None:
-        """Show a check as it ends: failures always, the others when asked for."""
-        if not check.passed or self._verbose:
-            word, style = ("ok  ", "green") if check.passed else ("FAIL", "bold red")
-            self.console.print(f"  {word}", style=style, end=" ")
-            self.line(f"{check.name}: {check.detail}")
+        """Show a check as it ends: failures always (their details come at the end), the others when asked for."""
+        if check.passed and not self._verbose:
+            return
+        word, style = ("ok  ", "green") if check.passed else ("FAIL", "bold red")
+        self.console.print(f"  {word}", style=style, end=" ")
+        self.line(f"{check.name}: {check.found}" if check.passed else check.name)
 
     @contextmanager
     def progress(self, title: str, total: int) -> Iterator[Progressing]:
@@ -70,13 +71,15 @@ class Reporter:
             yield Progressing(progress, title, total)
 
     def summary(self, results: Results) -> None:
-        """Tables of all checks and figures, the failures once more, and the verdict as the last line."""
+        """Tables of all checks and figures, the failures with their details, and the verdict as the last line."""
         self.console.print()
         self.console.print(self._checks_table(results))
         if results.figures:
             self.console.print(self._figures_table(results))
         for check in results.failures:
-            self.line(f"FAILED {check.group}: {check.name}: {check.detail}")
+            self.line(f"FAILED {check.group}: {check.name}")
+            for problem in check.problems:
+                self.line(f"  {problem}")
         self.line(results.verdict)
 
     def _table(self, *columns: str) -> Table:

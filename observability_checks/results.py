@@ -2,19 +2,39 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One check: what was looked at, whether it was as it must be, what was expected or found."""
+    """One check: what was looked at, what was wrong (nothing: it passed), what was found."""
 
     group: str
     name: str
-    passed: bool
-    detail: str
+    problems: tuple[str, ...]
+    found: str
     seconds: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing was wrong."""
+        return not self.problems
+
+    @property
+    def detail(self) -> str:
+        """What was expected and found, in one line."""
+        return "; ".join(self.problems) or self.found
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything, ready for JSON."""
+        return {
+            "group": self.group,
+            "name": self.name,
+            "passed": self.passed,
+            "detail": self.detail,
+            "seconds": self.seconds,
+        }
 
 
 @dataclass(slots=True)
@@ -27,7 +47,7 @@ class Results:
 
     def add(self, group: str, name: str, problems: Sequence[str], found: str, seconds: float = 0.0) -> None:
         """Record a check: it failed when there are problems, else `found` says what was seen."""
-        check = Check(group, name, not problems, "; ".join(problems) or found, round(seconds, 3))
+        check = Check(group, name, tuple(problems), found, round(seconds, 3))
         self.checks.append(check)
         self.on_check(check)
 
@@ -51,7 +71,7 @@ class Results:
         return {
             "passed": self.passed,
             "failed": len(self.failures),
-            "checks": [asdict(check) for check in self.checks],
+            "checks": [check.as_dict() for check in self.checks],
             "figures": self.figures,
         }
 

@@ -43,7 +43,7 @@ def test_a_threshold_that_is_not_met_fails(stack: RunningStack):
     """Exit 1, and the line says what was expected and found."""
     ended = stack.check("--performance", "--load-factor", "0.02", "--min-rate", "1000000")
     assert ended.returncode == 1, ended.stdout + ended.stderr
-    assert re.search(r"FAILED performance: rate: \d+ requests/s, expected at least 1e\+06", ended.stdout)
+    assert re.search(r"FAILED performance: rate\n  \d+ requests/s, expected at least 1e\+06\n", ended.stdout)
     assert re.fullmatch(r"\d+ passed, 1 failed", ended.stdout.splitlines()[-1])
 
 

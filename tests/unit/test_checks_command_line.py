@@ -101,7 +101,7 @@ def test_a_failed_check_exits_1_and_the_last_line_counts(
     assert run_with(["status 500, expected 200"], monkeypatch) == 1
     lines = capsys.readouterr().out.splitlines()
     assert lines[-1] == "0 passed, 1 failed"
-    assert "FAILED health: nginx: status 500, expected 200" in lines
+    assert lines[-3:-1] == ["FAILED health: nginx", "  status 500, expected 200"]
 
 
 def test_passing_checks_exit_0_and_are_listed_only_when_asked_for(
