@@ -246,6 +246,14 @@ def test_a_wrong_line_is_found(change: dict[str, object], problem: str):
     assert problem in found
 
 
+def test_a_line_of_postgresql_needs_no_tenant_but_the_requests_ids():
+    """It knows what stands in the statement's comment: correlation ID and trace."""
+    first, *others = lines_of("upload")
+    slow = replace(first, service="postgresql", message="duration: 300 ms", fields={})
+    assert upload_line_problems([slow, first, *others]) == []
+    assert upload_line_problems([replace(slow, trace_id=""), first, *others]) != []
+
+
 def test_a_slow_request_is_a_warning_that_says_so():
     """Its line counts as the request's line; at INFO it would be wrong."""
     first, *others = lines_of("upload")

@@ -1,0 +1,100 @@
+"""A server's failure on a whole stack: this, and not a client's mistake, is an error in all three signals."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import httpx
+import psutil
+
+from observability.problems import PROBLEM_JSON
+from observability.signals import ErrorType
+from observability_checks.api import Api, Exchange, sample_text
+from observability_checks.backends.jaeger import Jaeger
+from observability_checks.backends.log_store import detect
+from observability_checks.backends.prometheus import Prometheus
+from observability_checks.contract import DOCUMENT_ROUTE, Service, errors_series
+from observability_checks.metering import Meter
+from observability_checks.models import LogRecord, SpanRecord
+from observability_checks.polling import Deadline, wait_until_none
+from tests.e2e.conftest import RunningStack
+
+SECONDS = 20
+
+
+@contextmanager
+def stopped(port: int) -> Iterator[None]:
+    """Hold the process that listens on a port: it takes connections, and answers nothing."""
+    pids = {
+        connection.pid
+        for connection in psutil.net_connections("tcp")
+        if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid
+    }
+    assert pids, f"nothing listens on {port}"
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+
+
+def test_a_data_store_that_does_not_answer_is_an_error_in_all_three_signals(
+    stack: RunningStack, http: httpx.Client
+):
+    """504 with a problem and its ID; the spans that wait are marked, the error is counted and logged once."""
+    api = Api(http, stack.endpoints["nginx"])
+    document = api.upload("failing", "a.txt", sample_text(3, 3))
+    assert document.exchange.status == 200
+    meter = Meter(Prometheus(http, stack.endpoints["prometheus"]), Deadline(SECONDS))
+    with stopped(httpx.URL(stack.endpoints["data_store"]).port or 0):
+        failed = api.document("failing", document.document_id)
+
+    assert (failed.status, failed.headers["content-type"]) == (504, PROBLEM_JSON)
+    assert failed.body["correlation_id"] == failed.answered_id == failed.correlation_id
+    assert "Traceback" not in str(failed.body)
+    counted = errors_series(Service.DOCUMENT_API, "GET", DOCUMENT_ROUTE, 504, ErrorType.TIMEOUT)
+    assert (
+        wait_until_none(lambda: [] if meter.risen()[counted] == 1 else ["not counted"], Deadline(SECONDS))
+        == []
+    )
+    marked = {span.name for span in spans_of(stack, http, failed) if span.failed}
+    assert marked == {f"GET {DOCUMENT_ROUTE}", "retrieve_document", "GET"}
+    errors = errors_of(stack, http, failed)
+    assert sorted(record.service for record in errors) == [Service.DOCUMENT_API, Service.NGINX]
+
+
+def spans_of(stack: RunningStack, http: httpx.Client, exchange: Exchange) -> list[SpanRecord]:
+    """Spans that document-api made of a request, once its SERVER span, the last to end, is there."""
+    jaeger = Jaeger(http, stack.endpoints["jaeger"])
+
+    def stored() -> list[SpanRecord]:
+        traces = jaeger.find(exchange.correlation_id, Service.DOCUMENT_API)
+        return [span for trace in traces for span in trace.spans if span.service == Service.DOCUMENT_API]
+
+    def missing() -> list[str]:
+        return [] if any(span.kind == "server" for span in stored()) else ["no SERVER span"]
+
+    assert wait_until_none(missing, Deadline(SECONDS)) == []
+    return stored()
+
+
+def errors_of(stack: RunningStack, http: httpx.Client, exchange: Exchange) -> list[LogRecord]:
+    """Log records of a request at ERROR, once nginx's line, the last to be written, is there."""
+    store = detect(http, [stack.endpoints["logs"]])
+
+    def stored() -> list[LogRecord]:
+        return store.find(exchange.correlation_id, since=time.time() - 600)
+
+    def missing() -> list[str]:
+        return (
+            []
+            if {record.service for record in stored()} >= {Service.NGINX, Service.DOCUMENT_API}
+            else ["not yet"]
+        )
+
+    assert wait_until_none(missing, Deadline(SECONDS)) == []
+    return [record for record in stored() if record.level == "ERROR"]
