@@ -74,7 +74,8 @@ class DatabaseTelemetry:
         """Lend a connection on which each statement is its own transaction (AUTOCOMMIT)."""
         connection = self._checked_out()
         try:
-            yield connection.execution_options(isolation_level="AUTOCOMMIT")
+            _autocommit(connection, on=True)
+            yield connection
         finally:
             connection.close()
 
@@ -86,6 +87,7 @@ class DatabaseTelemetry:
         """
         connection = self._checked_out()
         try:
+            _autocommit(connection, on=False)
             transaction = connection.begin()
             try:
                 yield connection
@@ -149,6 +151,7 @@ class DatabaseTelemetry:
                 db_attributes.DB_OPERATION_NAME: operation,
                 db_attributes.DB_COLLECTION_NAME: table,
                 db_attributes.DB_QUERY_SUMMARY: f"{operation} {table}",
+                db_attributes.DB_QUERY_TEXT: sql,  # with placeholders: values are never in it
             },
         )
         setattr(context, _STATE, _Statement(span, operation, table, time.perf_counter()))
@@ -194,6 +197,12 @@ class DatabaseTelemetry:
             logger.warning("Slow statement", extra={"context_data": context_data})
         else:
             logger.debug("SQL statement", extra={"context_data": {**context_data, "statement": sql}})
+
+
+def _autocommit(connection: Connection, *, on: bool) -> None:
+    """Set the driver's own switch; SQLAlchemy's AUTOCOMMIT makes psycopg2 send a SET after every use."""
+    driver: Any = connection.connection.driver_connection
+    driver.autocommit = on
 
 
 def _commit(transaction: Transaction, step: Step) -> None:

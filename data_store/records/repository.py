@@ -2,7 +2,8 @@
 
 from typing import Final
 
-from sqlalchemy import RowMapping, bindparam, insert, select
+from sqlalchemy import RowMapping, bindparam, insert, select, text
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import insert as insert_or_ignore
 
 from data_store.failures import failures_as_problems
@@ -14,7 +15,7 @@ from observability.database import DatabaseTelemetry
 _CLIENT: Final = (
     insert_or_ignore(clients).values(id=bindparam("of_client")).on_conflict_do_nothing().cte("client")
 )
-_INSERT: Final = (
+_INSERT_DOCUMENT: Final = (
     insert(document_metadata)
     .values(
         client_id=bindparam("of_client"),
@@ -23,6 +24,9 @@ _INSERT: Final = (
     .returning(*document_metadata.columns)
     .add_cte(_CLIENT)
 )
+# SQLAlchemy's cache takes no ON CONFLICT: as text, the statement is compiled once and not for each document.
+_NAMED: Final = postgresql.dialect(paramstyle="named")  # type: ignore[no-untyped-call]
+_INSERT: Final = text(str(_INSERT_DOCUMENT.compile(dialect=_NAMED)))
 _SELECT: Final = select(document_metadata).where(
     document_metadata.c.client_id == bindparam("of_client"), document_metadata.c.id == bindparam("of_id")
 )

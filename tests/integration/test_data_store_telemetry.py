@@ -2,7 +2,7 @@
 
 import re
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -87,7 +87,7 @@ def test_every_span_continues_the_callers_trace_with_its_id_and_tenant(
 def test_the_spans_of_the_database_say_what_the_contract_asks(
     data_store: httpx.Client, telemetry: TelemetrySpy
 ) -> None:
-    """Kinds and attributes; the statement's parameters are nowhere."""
+    """Kinds and attributes; the statement's text has placeholders, its parameters are nowhere."""
     data_store.post(DOCUMENTS, json=DOCUMENT, headers=HEADERS)
     ended(telemetry, ADD)
     connection = telemetry.attributes("database_connection")
@@ -96,6 +96,8 @@ def test_the_spans_of_the_database_say_what_the_contract_asks(
     assert connection == {"pool.in_use": 1, "pool.size": 8, **identity}
     statement = telemetry.attributes("sql_execution")
     assert 0 < statement.pop("query_timing") < 5
+    assert "%(new_filename)s" in statement.pop("db.query.text")
+    assert DOCUMENT["filename"] not in str([dict(span.attributes or {}) for span in telemetry.spans()])
     assert statement == {
         "db.system.name": "postgresql",
         "db.operation.name": "INSERT",
@@ -208,3 +210,23 @@ def test_postgresqls_own_log_names_the_request_and_its_span(
         re.MULTILINE,
     )
     assert len(eventually(lambda: comment.findall(postgresql.log.read_text()))) == 1
+
+
+def test_a_read_is_one_round_trip_and_a_write_is_three(
+    postgresql: PostgreSQL, database: str, data_store: httpx.Client
+) -> None:
+    """On a connection that is open, nothing is sent but the statement, and its transaction where it writes."""
+
+    def sent(request: Callable[[], object]) -> list[str]:
+        """Return the first words of what PostgreSQL was sent while a request was served."""
+        before = postgresql.log.stat().st_size
+        request()
+        new = postgresql.log.read_bytes()[before:].decode()
+        return re.findall(r"statement: (\w+)", new)
+
+    with statements_logged(postgresql, database):
+        data_store.get(f"{DOCUMENTS}/1")
+        # Twice, in both orders: going over from one to the other must cost nothing either.
+        for _ in range(2):
+            assert sent(lambda: data_store.get(f"{DOCUMENTS}/1")) == ["SELECT"]
+            assert sent(lambda: data_store.post(DOCUMENTS, json=DOCUMENT)) == ["BEGIN", "WITH", "COMMIT"]
