@@ -21,6 +21,10 @@ _WATCHED = {
 }
 
 
+# One export gives all samples of a process the same time; a restart takes longer than this.
+_SAME_EXPORT_SECONDS = 0.5
+
+
 def _key(metric: MetricSpec) -> Callable[[Mapping[str, str]], Series]:
     """Sum over instances: keep the service and the metric's own labels."""
 
@@ -33,16 +37,38 @@ def _key(metric: MetricSpec) -> Callable[[Mapping[str, str]], Series]:
     return key
 
 
+def _counted_by_living_processes(metric: MetricSpec, labels: str) -> str:
+    """PromQL: series that the latest export of their instance holds.
+
+    Prometheus answers with the last value of a process that is gone for five minutes more. A restarted one has the
+    same labels, and when it has counted as far as the old one had, the rise would look like none.
+    """
+    series = f"{metric.prometheus_name}{{{labels}}}"
+    always_there = f"{signals.EVENT_LOOP_LAG.prometheus_name}{{{_SERVICES}}}"
+    latest = f"max by (job, instance) (timestamp({always_there})) - {_SAME_EXPORT_SECONDS}"
+    return f"{series} and (timestamp({series}) >= on (job, instance) group_left () ({latest}))"
+
+
 class Meter:
     """Remembers where the counters stood when it was made."""
 
     def __init__(self, prometheus: Prometheus, deadline: Deadline) -> None:
         self._prometheus = prometheus
         self.started = time.time()
-        wait_until_none(self._stale_instances, deadline)
-        self._before = self._read()
+        self._before: dict[MetricSpec, Reading] = {}
+        wait_until_none(self._unsettled, deadline)
 
-    def _stale_instances(self) -> Sequence[str]:
+    def _unsettled(self) -> Sequence[str]:
+        """What speaks against the reading just taken: samples that are not there yet, or series still arriving."""
+        late = self._late_instances()
+        earlier, self._before = self._before, self._read()
+        if {metric: set(read) for metric, read in earlier.items()} != {
+            metric: set(read) for metric, read in self._before.items()
+        }:
+            return [*late, "series are still arriving"]
+        return late
+
+    def _late_instances(self) -> Sequence[str]:
         """Instances at work that have not sent their counters since this meter was made."""
         requests = f"{signals.HTTP_REQUESTS.prometheus_name}{{{_SERVICES}}}"
         age = f"{self.started} - max by (instance) (timestamp({requests}))"
@@ -51,7 +77,7 @@ class Meter:
 
     def _read(self) -> dict[MetricSpec, Reading]:
         return {
-            metric: reading(self._prometheus.query(f"{metric.prometheus_name}{{{labels}}}"))
+            metric: reading(self._prometheus.query(_counted_by_living_processes(metric, labels)))
             for metric, labels in _WATCHED.items()
         }
 

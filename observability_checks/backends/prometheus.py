@@ -23,10 +23,6 @@ class Prometheus:
         data = self._get("query", query=expression)
         return [Sample(each["metric"], float(each["value"][1])) for each in data["result"]]
 
-    def scalar(self, expression: str) -> float:
-        """Instant query of an expression that yields one number."""
-        return float(self._get("query", query=expression)["result"][1])
-
     def exemplars(self, expression: str, start: float, end: float) -> list[Exemplar]:
         """All exemplars of the series that the expression selects."""
         found = self._get("query_exemplars", query=expression, start=start, end=end)
@@ -35,12 +31,6 @@ class Prometheus:
             for series in found or ()
             for one in series["exemplars"]
         ]
-
-    def series(self, matcher: str, start: float) -> list[dict[str, str]]:
-        """Label sets of all series that the matcher selects since `start`."""
-        parameters: dict[str, str | float] = {"match[]": matcher, "start": start}
-        found: list[dict[str, str]] = self._get("series", **parameters)
-        return found
 
     def _get(self, path: str, **parameters: str | float) -> Any:
         answer = self._client.get(f"{self.url}/api/v1/{path}", params=parameters)

@@ -24,15 +24,21 @@ from tests.e2e.conftest import RunningStack
 SECONDS = 20
 
 
-@contextmanager
-def stopped(port: int) -> Iterator[None]:
-    """Hold the process that listens on a port: it takes connections, and answers nothing."""
-    pids = {
+def listeners(url: str) -> set[int]:
+    """Processes that listen on the port of an address."""
+    port = httpx.URL(url).port
+    return {
         connection.pid
         for connection in psutil.net_connections("tcp")
         if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid
     }
-    assert pids, f"nothing listens on {port}"
+
+
+@contextmanager
+def held(url: str) -> Iterator[None]:
+    """Hold the process that listens there: it takes connections, and answers nothing."""
+    pids = listeners(url)
+    assert pids, f"nothing listens at {url}"
     for pid in pids:
         os.kill(pid, signal.SIGSTOP)
     try:
@@ -40,6 +46,16 @@ def stopped(port: int) -> Iterator[None]:
     finally:
         for pid in pids:
             os.kill(pid, signal.SIGCONT)
+
+
+def restart(url: str) -> None:
+    """End the process that listens there; the stack starts another one."""
+    old = listeners(url)
+    assert old, f"nothing listens at {url}"
+    for pid in old:
+        os.kill(pid, signal.SIGTERM)
+    new = wait_until_none(lambda: [] if listeners(url) - old else ["not restarted"], Deadline(SECONDS))
+    assert new == [], url
 
 
 def test_a_data_store_that_does_not_answer_is_an_error_in_all_three_signals(
@@ -50,7 +66,7 @@ def test_a_data_store_that_does_not_answer_is_an_error_in_all_three_signals(
     document = api.upload("failing", "a.txt", sample_text(3, 3))
     assert document.exchange.status == 200
     meter = Meter(Prometheus(http, stack.endpoints["prometheus"]), Deadline(SECONDS))
-    with stopped(httpx.URL(stack.endpoints["data_store"]).port or 0):
+    with held(stack.endpoints["data_store"]):
         failed = api.document("failing", document.document_id)
 
     assert (failed.status, failed.headers["content-type"]) == (504, PROBLEM_JSON)
@@ -98,3 +114,12 @@ def errors_of(stack: RunningStack, http: httpx.Client, exchange: Exchange) -> li
 
     assert wait_until_none(missing, Deadline(SECONDS)) == []
     return [record for record in stored() if record.level == "ERROR"]
+
+
+def test_counters_are_right_after_a_restart(stack: RunningStack):
+    """A new process counts from zero under the labels of the old one, whose last values are still to be read."""
+    assert stack.check("--errors").returncode == 0
+    for url in (*stack.endpoints["document_api"], stack.endpoints["data_store"]):
+        restart(url)
+    ended = stack.check("--errors")
+    assert ended.returncode == 0, ended.stdout + ended.stderr
