@@ -9,10 +9,10 @@ from opentelemetry.trace import SpanKind
 from opentelemetry.util.types import AttributeValue
 
 from document_api.documents.schemas import Document, NewDocument
+from document_api.http import never_sent
 from observability import NotFound, Problem, Telemetry, Unavailable, outgoing_headers
 from observability.signals import HealthStatus
 
-_NOT_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 _NO_ANSWER: Final = "The data store did not answer in time: look whether it was done before you try again."
 _NOT_A_DOCUMENT: Final = "The data store answered something that is not a document."
 
@@ -64,14 +64,14 @@ class StoreClient:
             http_attributes.HTTP_REQUEST_METHOD: method,
             url_attributes.URL_FULL: f"{str(base).rstrip('/')}{path}",
             server_attributes.SERVER_ADDRESS: base.host,
-            server_attributes.SERVER_PORT: base.port or 80,
+            server_attributes.SERVER_PORT: base.port or (443 if base.scheme == "https" else 80),
         }
         with self._telemetry.step(method, attributes, kind=SpanKind.CLIENT) as step:
             try:
                 response = await self._client.request(method, path, json=body, headers=outgoing_headers())
-            except _NOT_SENT as error:
-                raise Unavailable("The data store cannot be reached; try again.") from error
             except httpx.TransportError as error:
+                if never_sent(error):
+                    raise Unavailable("The data store cannot be reached; try again.") from error
                 raise OutcomeUnknown(_NO_ANSWER) from error
             step.set(http_attributes.HTTP_RESPONSE_STATUS_CODE, response.status_code)
             _raise_for_problem(response)
@@ -88,4 +88,6 @@ def _raise_for_problem(response: httpx.Response) -> None:
         raise Unavailable("The data store is not available; try again.")
     if response.status_code == HTTPStatus.GATEWAY_TIMEOUT:
         raise OutcomeUnknown(_NO_ANSWER)
-    raise Problem(f"The data store answered {response.status_code}.", status=502)
+    # After a 5xx nobody knows how far the request came.
+    kind = OutcomeUnknown if response.is_server_error else Problem
+    raise kind(f"The data store answered {response.status_code}.", status=502)
