@@ -1,20 +1,35 @@
 """Document bytes on the file system: written under a temporary name, synced, renamed; all or nothing."""
 
+import errno
 import hashlib
 import os
 import tempfile
+import threading
+import time
 import uuid
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Final, Self
 
 from anyio.to_thread import run_sync
 
+from observability import Problem, Unavailable
 from observability.signals import HealthStatus
 
 BACKEND: Final = "file_system"
 # Bytes gathered before a thread writes them: one hop for small documents, bounded memory for large ones.
 _BUFFER_BYTES: Final = 1024 * 1024
+# No upload takes that long: what is older in `incoming/` was left by a process that was killed.
+_STALE_SECONDS: Final = 24 * 3600
+_NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+
+class StorageFull(Problem):
+    """The file system has no room for the document."""
+
+    status = 507
 
 
 class FileStorage:
@@ -28,7 +43,14 @@ class FileStorage:
         """Make the folders and prove that a file can be kept; raises OSError."""
         self._incoming.mkdir(parents=True, exist_ok=True)
         self._documents.mkdir(parents=True, exist_ok=True)
+        self._remove_stale()
         self._probe()
+
+    def _remove_stale(self) -> None:
+        for path in self._incoming.iterdir():
+            with suppress(FileNotFoundError):  # another instance cleans up at the same time
+                if time.time() - path.stat().st_mtime > _STALE_SECONDS:
+                    path.unlink()
 
     def receive(self, client_id: str) -> "IncomingFile":
         """Return a file to write a new document of this client into."""
@@ -50,7 +72,10 @@ class FileStorage:
 
 
 class IncomingFile:
-    """A document on its way to disk. Leaving the block without `keep()` removes every trace of it."""
+    """A document on its way to disk. Leaving the block without `keep()` removes its bytes.
+
+    Raises StorageFull (507) or Unavailable (503) when the file system does not take them.
+    """
 
     def __init__(self, incoming: Path, documents: Path, key: str) -> None:
         self.key = key
@@ -63,6 +88,8 @@ class IncomingFile:
         self._digest = hashlib.sha256()
         self._saved = False
         self._kept = False
+        self._turn = threading.Lock()
+        self._left = False
 
     @property
     def sha256(self) -> str:
@@ -74,11 +101,11 @@ class IncomingFile:
         self.size += len(data)
         self._buffer += data
         if len(self._buffer) >= _BUFFER_BYTES:
-            await run_sync(self._flush)
+            await run_sync(self._in_turn, self._flush)
 
     async def save(self) -> None:
         """Make the bytes durable under their final name."""
-        await run_sync(self._save)
+        await run_sync(self._in_turn, self._save)
 
     def keep(self) -> None:
         """Let the saved file outlive the block."""
@@ -94,10 +121,23 @@ class IncomingFile:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # Not awaited in a thread: removing must also happen while the task is being cancelled.
-        self._discard_temporary()
-        if self._saved and not self._kept:
-            self.path.unlink(missing_ok=True)
+        # Not awaited in a thread: removing must also happen while the task is being cancelled. A cancelled task can
+        # leave a thread behind that still writes: its turn is waited for.
+        with self._turn:
+            self._left = True
+            self._discard_temporary()
+            if self._saved and not self._kept:
+                self.path.unlink(missing_ok=True)
+
+    def _in_turn(self, work: Callable[[], object]) -> None:
+        """Do a piece of work on the file, unless the block was left before it could begin."""
+        with self._turn:
+            if self._left:
+                return
+            try:
+                work()
+            except OSError as error:
+                raise _problem_of(error) from error
 
     def _flush(self) -> BinaryIO:
         if self._file is None:
@@ -115,7 +155,7 @@ class IncomingFile:
     def _save(self) -> None:
         file = self._flush()
         os.fsync(file.fileno())
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        _make_folder(self.path.parent)
         assert self._temporary is not None  # noqa: S101  _flush made it
         self._temporary.rename(self.path)
         self._saved = True
@@ -124,10 +164,23 @@ class IncomingFile:
         self._discard_temporary()
 
     def _discard_temporary(self) -> None:
-        if self._file is not None:
-            self._file.close()
         if self._temporary is not None:
             self._temporary.unlink(missing_ok=True)
+        if self._file is not None:
+            self._file.close()
+
+
+def _problem_of(error: OSError) -> Problem:
+    if error.errno in _NO_ROOM:
+        return StorageFull("There is no room left to store the document.")
+    return Unavailable("The document cannot be stored at the moment; try again.")
+
+
+def _make_folder(folder: Path) -> None:
+    """Make a client's folder durable with its first document."""
+    if not folder.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        _sync_folder(folder.parent)
 
 
 def _sync_folder(folder: Path) -> None:
