@@ -59,9 +59,14 @@ class MultipartFile:
         files, an empty file or no file name.
         """
         self._refuse_declared_length(max_bytes)
-        size = 0
+        received = size = 0
         body = _Body(self._request.headers.get("content-type"))
         async for data in self._request.stream():
+            received += len(data)
+            if (
+                received > max_bytes + ENVELOPE_BYTES
+            ):  # other fields are not kept, and yet they are not endless
+                raise TooLarge(max_bytes)
             for piece in self._bytes_of_file(body.parse(data)):
                 size += len(piece)
                 if size > max_bytes:
