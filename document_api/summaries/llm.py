@@ -10,9 +10,9 @@ from urllib.parse import urlsplit
 
 import httpx
 from opentelemetry.semconv._incubating.attributes import gen_ai_attributes
-from opentelemetry.semconv.attributes import error_attributes, server_attributes
+from opentelemetry.semconv.attributes import error_attributes, http_attributes, server_attributes
 from opentelemetry.trace import SpanKind
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from document_api.summaries import Summarizer, Summary, SummarySource
 from observability import Step, Telemetry
@@ -36,6 +36,8 @@ class LlmFailure(StrEnum):
 
 
 class _Message(BaseModel):
+    model_config = ConfigDict(str_strip_whitespace=True)  # a blank summary is none
+
     content: str = Field(min_length=1)
 
 
@@ -85,12 +87,13 @@ class LlmSummarizer:
             logger.warning("The model wrote no summary", extra={"context_data": {"reason": failure}})
             summary = await self._fallback.summarize(text)
             return Summary(summary.text, summary.source, failure)
-        return Summary(completion.choices[0].message.content.strip()[: self._max_chars], SummarySource.LLM)
+        return Summary(completion.choices[0].message.content[: self._max_chars], SummarySource.LLM)
 
     async def _ask(self, text: str) -> _Completion:
         with self._call() as step:
             async with asyncio.timeout(self._deadline_seconds):
                 response = await self._client.post("chat/completions", json=self._request(text))
+            step.set(http_attributes.HTTP_RESPONSE_STATUS_CODE, response.status_code)
             response.raise_for_status()
             completion = _Completion.model_validate_json(response.content)
             self._report(step, completion)
