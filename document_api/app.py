@@ -26,6 +26,7 @@ from observability import (
     install_problem_handlers,
     watched_event_loop,
 )
+from observability.service import load_settings
 
 
 class State(TypedDict):
@@ -37,7 +38,7 @@ class State(TypedDict):
 
 def create_app(settings: DocumentApiSettings | None = None, telemetry: Telemetry | None = None) -> FastAPI:
     """Build the application; without arguments from the environment, as uvicorn calls it."""
-    settings = settings or DocumentApiSettings()
+    settings = settings or load_settings(DocumentApiSettings)
     telemetry = telemetry or configure(
         Identity(SERVICE_NAME, VERSION, settings.instance_id, settings.deployment_environment),
         log_level=settings.log_level,
