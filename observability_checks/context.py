@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 
 import httpx
 
+from observability.signals import MetricSpec
 from observability_checks.api import Api, Exchange
 from observability_checks.contract import ExpectedLine, ExpectedSpan, Facts, Service
 from observability_checks.counters import Series
 from observability_checks.matching import line_problems, trace_problems
-from observability_checks.metering import Meter
+from observability_checks.metering import TRAFFIC, Meter
 from observability_checks.models import LogRecord, Trace
 from observability_checks.options import Options, Targets
 from observability_checks.polling import Deadline, Problems, wait_until_none
@@ -48,9 +49,10 @@ class Context:
         """Start the time in which telemetry has to arrive."""
         return Deadline(self.options.deadline)
 
-    def meter(self) -> Meter:
+    def meter(self, watched: Mapping[MetricSpec, str] = TRAFFIC) -> Meter:
         """Note where the counters stand."""
-        return Meter(self.back_ends.prometheus, Deadline(min(_SETTLE_SECONDS, self.options.deadline)))
+        deadline = Deadline(min(_SETTLE_SECONDS, self.options.deadline))
+        return Meter(self.back_ends.prometheus, deadline, watched)
 
     def traces(self, correlation_id: str) -> list[Trace]:
         """Traces of a request."""

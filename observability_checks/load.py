@@ -4,7 +4,7 @@ import asyncio
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 
 import httpx
@@ -12,6 +12,7 @@ from httpx_aiohttp import HttpxAiohttpClient
 
 from observability.signals import CORRELATION_HEADER
 from observability_checks.api import sample_text
+from observability_checks.figures import Figures
 
 _TIMEOUT_SECONDS = 30.0
 # Every fifth request is an upload, the others ask for a document that is there.
@@ -23,14 +24,22 @@ class LoadResult:
     """What came back; `answers` counts by (method, status), status 0 for no answer."""
 
     seconds: float = 0.0
-    latencies: list[float] = field(default_factory=list)
+    latencies: dict[str, list[float]] = field(default_factory=lambda: {"PUT": [], "GET": []})
     answers: Counter[tuple[str, int]] = field(default_factory=Counter)
     failures: Counter[str] = field(default_factory=Counter)
 
-    @property
-    def errors(self) -> int:
+    def figures(self, *methods: str) -> Figures:
+        """Figures of the requests with these methods."""
+        latencies = [latency for method in methods for latency in self.latencies[method]]
+        return Figures.of(latencies, errors=self._errors(methods), seconds=self.seconds)
+
+    def _errors(self, methods: Collection[str]) -> int:
         """Requests that were not answered with success."""
-        return sum(count for (_, status), count in self.answers.items() if status != httpx.codes.OK)
+        return sum(
+            count
+            for (method, status), count in self.answers.items()
+            if method in methods and status != httpx.codes.OK
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +77,7 @@ class Load:
             method = "GET" if number % _UPLOAD_EVERY else "PUT"
             started = time.perf_counter()
             status = await self._send(client, method, number, result)
-            result.latencies.append(time.perf_counter() - started)
+            result.latencies[method].append(time.perf_counter() - started)
             result.answers[method, status] += 1
             on_answer()
 

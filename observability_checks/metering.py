@@ -7,17 +7,22 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from observability import signals
 from observability.signals import SERVICE_NAMESPACE, Attribute, MetricSpec
 from observability_checks.backends.prometheus import Prometheus
-from observability_checks.contract import HEALTH_ROUTE, Service
+from observability_checks.contract import HEALTH_ROUTE, TABLE, Service
 from observability_checks.counters import Reading, Series, differences, reading, rise
 from observability_checks.polling import Deadline, wait_until_none
 
 _SERVICES = f'job=~"{SERVICE_NAMESPACE}/({Service.DOCUMENT_API}|{Service.DATA_STORE})"'
 _RECENT_SECONDS = 30
-# Label values that other traffic than that of the checks makes all the time: health checks of the stack itself.
-_WATCHED = {
+# Counters of the API's own traffic: only the checks make them rise, if nobody else uses the stack.
+TRAFFIC = {
     signals.HTTP_REQUESTS: f'{_SERVICES},path!="{HEALTH_ROUTE}"',
     signals.HTTP_ERRORS: f'{_SERVICES},path!="{HEALTH_ROUTE}"',
-    signals.DATABASE_OPERATIONS: f'{_SERVICES},table="document_metadata"',
+    signals.DATABASE_OPERATIONS: f'{_SERVICES},table="{TABLE}"',
+}
+# Counters that the stack's own health checks make rise at any time as well.
+HEALTH = {
+    signals.HTTP_REQUESTS: f'{_SERVICES},path="{HEALTH_ROUTE}"',
+    signals.HEALTH_CHECKS: _SERVICES,
 }
 
 
@@ -52,8 +57,11 @@ def _counted_by_living_processes(metric: MetricSpec, labels: str) -> str:
 class Meter:
     """Remembers where the counters stood when it was made."""
 
-    def __init__(self, prometheus: Prometheus, deadline: Deadline) -> None:
+    def __init__(
+        self, prometheus: Prometheus, deadline: Deadline, watched: Mapping[MetricSpec, str] = TRAFFIC
+    ) -> None:
         self._prometheus = prometheus
+        self._watched = watched
         self.started = time.time()
         self._before: dict[MetricSpec, Reading] = {}
         wait_until_none(self._unsettled, deadline)
@@ -78,7 +86,7 @@ class Meter:
     def _read(self) -> dict[MetricSpec, Reading]:
         return {
             metric: reading(self._prometheus.query(_counted_by_living_processes(metric, labels)))
-            for metric, labels in _WATCHED.items()
+            for metric, labels in self._watched.items()
         }
 
     def risen(self) -> Counter[Series]:

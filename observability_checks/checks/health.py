@@ -1,26 +1,36 @@
 """Health: every server answers, every component is healthy, and health requests count but make no trace."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import httpx
 
 from observability import signals
-from observability.signals import SERVICE_NAMESPACE, HealthStatus
+from observability.health import OVERALL
+from observability.signals import HealthStatus
 from observability_checks.api import Exchange
 from observability_checks.context import Context, Group, id_problems
-from observability_checks.contract import HEALTH_ROUTE, Service
+from observability_checks.contract import HEALTH_ROUTE, Service, requests_series
+from observability_checks.counters import Series
+from observability_checks.metering import HEALTH
 from observability_checks.polling import Problems, describe
 
 _COMPONENTS = {
     Service.DOCUMENT_API: ("file_system", "data_store"),
     Service.DATA_STORE: ("document_metadata", "users", "clients"),
 }
+_COUNTERS = [
+    *(requests_series(service, "GET", HEALTH_ROUTE, 200) for service in _COMPONENTS),
+    *(
+        Series(signals.HEALTH_CHECKS.prometheus_name, service, (OVERALL, HealthStatus.HEALTHY))
+        for service in _COMPONENTS
+    ),
+]
 
 
 def run(context: Context) -> None:
     """Ask every server how it is."""
     group = Group(context, "health")
-    before = _counted(context)
+    meter = context.meter(HEALTH)
     _server(group, "nginx", f"{context.api.url}/nginx-health")
     exchange = context.api.send("GET", HEALTH_ROUTE)
     group.add("document-api through nginx", _exchange_problems(exchange), "healthy, with all components")
@@ -30,7 +40,10 @@ def run(context: Context) -> None:
     _back_ends(group)
     deadline = context.deadline()
     group.wait(
-        "health metrics", lambda: _metric_problems(context, before), deadline, "health_check_total rose"
+        "health metrics",
+        lambda: metric_problems(meter.risen()),
+        deadline,
+        "requests and health checks of both services were counted",
     )
     # The metric has arrived by now, and spans arrive no later: a trace that is not there is not on its way.
     traces = context.traces(exchange.correlation_id)
@@ -122,23 +135,6 @@ def _status_of(name: str, status: object) -> list[str]:
     return [] if status == HealthStatus.HEALTHY else [f"{name} is {status}, expected {HealthStatus.HEALTHY}"]
 
 
-def _counted(context: Context) -> dict[str, float]:
-    """Health requests and checks so far, by service; others ask too, so that only a lower bound can be checked."""
-    metrics = (
-        f'{signals.HTTP_REQUESTS.prometheus_name}{{path="{HEALTH_ROUTE}"}}',
-        signals.HEALTH_CHECKS.prometheus_name,
-    )
-    return {
-        f"{metric} of {service}": sum(
-            sample.value
-            for sample in context.back_ends.prometheus.query(f"sum({metric}) by (job)")
-            if sample.labels.get("job") == f"{SERVICE_NAMESPACE}/{service}"
-        )
-        for metric in metrics
-        for service in (Service.DOCUMENT_API, Service.DATA_STORE)
-    }
-
-
-def _metric_problems(context: Context, before: dict[str, float]) -> Problems:
-    after = _counted(context)
-    return [f"{name} did not rise above {value:g}" for name, value in before.items() if after[name] <= value]
+def metric_problems(risen: Mapping[Series, int]) -> Problems:
+    """Counters that must have risen; others ask for the health too, so that only a lower bound can be checked."""
+    return [f"{series} did not rise" for series in _COUNTERS if risen.get(series, 0) < 1]

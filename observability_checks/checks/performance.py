@@ -13,6 +13,7 @@ from observability_checks.figures import Figures
 from observability_checks.load import Load, LoadResult
 
 _REQUESTS = 500
+_ROWS = {"uploads": ("PUT",), "retrievals": ("GET",), "mixed": ("PUT", "GET")}
 
 
 def run(context: Context) -> None:
@@ -23,9 +24,9 @@ def run(context: Context) -> None:
     if not group.answer(document.exchange, 200):
         return
     result = _send(context, document.client_id, document.document_id)
-    figures = Figures.of(result.latencies, errors=result.errors, seconds=result.seconds)
-    context.results.figures["mixed"] = _as_numbers(figures)
-    _judge(group, figures, result)
+    for name, methods in _ROWS.items():
+        context.results.figures[name] = _as_numbers(result.figures(*methods))
+    _judge(group, result.figures(*_ROWS["mixed"]), result)
     group.counters(meter, tally(UPLOAD_COUNTERS) + _sent(result), context.deadline())
 
 

@@ -118,8 +118,8 @@ def errors_of(stack: RunningStack, http: httpx.Client, exchange: Exchange) -> li
 
 def test_counters_are_right_after_a_restart(stack: RunningStack):
     """A new process counts from zero under the labels of the old one, whose last values are still to be read."""
-    assert stack.check("--errors").returncode == 0
+    assert stack.check("--health", "--errors").returncode == 0
     for url in (*stack.endpoints["document_api"], stack.endpoints["data_store"]):
         restart(url)
-    ended = stack.check("--errors")
+    ended = stack.check("--health", "--errors")
     assert ended.returncode == 0, ended.stdout + ended.stderr

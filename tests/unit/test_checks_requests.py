@@ -174,6 +174,15 @@ def test_an_unhealthy_answer_is_found(
     assert look(None) != []
 
 
+def test_every_health_counter_must_have_risen():
+    """By one at least: the stack's own probes make them rise as well."""
+    risen = dict.fromkeys(health._COUNTERS, 3)
+    assert health.metric_problems(risen) == []
+    for series in health._COUNTERS:
+        less = {each: count for each, count in risen.items() if each != series}
+        assert health.metric_problems(less) == [f"{series} did not rise"]
+
+
 def test_only_answers_of_a_service_have_a_trace():
     """nginx answers some requests by itself, and nothing of them is counted in a service."""
     assert exchange({}).trace_id == "a" * 32
@@ -251,4 +260,6 @@ def test_the_counters_of_a_load_are_those_of_its_successes():
     sent = performance._sent(LoadResult(answers=answers))
     assert sent[requests_series(Service.DOCUMENT_API, "PUT", UPLOAD_ROUTE, 200)] == 3
     assert sent[requests_series(Service.DATA_STORE, "GET", DOCUMENT_ROUTE, 200)] == 2
-    assert LoadResult(answers=answers).errors == 1
+    result = LoadResult(seconds=2.0, latencies={"PUT": [0.3] * 3, "GET": [0.1] * 3}, answers=answers)
+    assert (result.figures("GET").errors, result.figures("PUT").errors) == (1, 0)
+    assert (result.figures("PUT", "GET").rate, result.figures("GET").p95) == (3.0, 0.1)
