@@ -102,16 +102,8 @@ class Cluster:
         options = [
             f"--{name}={value}" for name, value in {**SETTINGS, "log_directory": str(self.logs)}.items()
         ]
-        ask = (
-            str(self.programs / "pg_isready"),
-            "-q",
-            "-h",
-            "127.0.0.1",
-            "-p",
-            str(self.port),
-            "-d",
-            DATABASE,
-        )
+        url = f"postgresql://{ROLE}@127.0.0.1:{self.port}/{DATABASE}"
+        ask = (str(self.programs / "pg_isready"), f"--dbname={url}")
         return Service(
             name="postgres",
             command=(str(self.programs / "postgres"), "-D", str(self.data), "-p", str(self.port), *options),

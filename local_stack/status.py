@@ -41,15 +41,14 @@ def down(state: State, progress: Progress) -> None:
         return
     with state.locked():
         supervisor = Supervisor(state)
-        ran = supervisor.pid() is not None
-        if ran:
+        if supervisor.pid() is not None:
             progress.step("stopping the services, nginx first, PostgreSQL last")
-        supervisor.shutdown()
+            supervisor.shutdown()
         for pid in stop_leftovers(state):
             progress.step(f"stopped process {pid}, left over by a killed supervisor")
         state.endpoints_file.unlink(missing_ok=True)
         state.services_file.unlink(missing_ok=True)
-        progress.step(f"nothing runs; the data stays in {state.root}" if ran else "nothing was running")
+        progress.step(f"nothing of it runs any more; the data stays in {state.root}")
 
 
 def _problem(entry: Entry | None) -> str | None:
