@@ -1,0 +1,109 @@
+"""Health checks run side by side, each with a deadline, and every result is counted."""
+
+import asyncio
+import time
+
+import pytest
+
+from observability import run_checks
+from observability.health import overall, status_code
+from observability.signals import HEALTH_CHECK_DURATION, HEALTH_CHECKS, HealthStatus
+from tests.telemetry_spy import TelemetrySpy
+
+
+async def healthy() -> HealthStatus:
+    """Be well."""
+    return HealthStatus.HEALTHY
+
+
+async def degraded() -> HealthStatus:
+    """Be so-so."""
+    return HealthStatus.DEGRADED
+
+
+async def failing() -> HealthStatus:
+    """Be ill."""
+    raise OSError("disk on fire")
+
+
+async def hanging() -> HealthStatus:
+    """Never answer."""
+    await asyncio.Event().wait()
+    raise AssertionError
+
+
+async def test_a_check_that_fails_is_unhealthy_and_says_why(telemetry: TelemetrySpy) -> None:
+    """The reason is a WARNING; the answer carries only the status."""
+    statuses = await run_checks({"disk": failing}, telemetry.telemetry, deadline_seconds=1)
+
+    assert statuses == {"disk": "unhealthy"}
+    assert telemetry.messages("WARN") == ["Health check disk failed: disk on fire"]
+
+
+async def test_a_check_that_hangs_is_unhealthy_after_its_deadline(telemetry: TelemetrySpy) -> None:
+    """The health endpoint itself always answers."""
+    statuses = await run_checks(
+        {"store": hanging, "disk": healthy}, telemetry.telemetry, deadline_seconds=0.01
+    )
+
+    assert statuses == {"store": "unhealthy", "disk": "healthy"}
+    assert telemetry.messages("WARN") == ["Health check store took longer than 0.01 s"]
+
+
+async def test_checks_run_side_by_side(telemetry: TelemetrySpy) -> None:
+    """Two hanging components cost one deadline."""
+    meeting = asyncio.Barrier(2)
+
+    async def meets() -> HealthStatus:
+        await meeting.wait()
+        return HealthStatus.HEALTHY
+
+    statuses = await run_checks({"a": meets, "b": meets}, telemetry.telemetry, deadline_seconds=5)
+
+    assert set(statuses.values()) == {"healthy"}
+
+
+async def test_every_result_and_the_whole_are_counted(telemetry: TelemetrySpy) -> None:
+    """`overall` is a component, too; durations are the components' own."""
+    begun = time.perf_counter()
+    await run_checks({"a": healthy, "b": degraded}, telemetry.telemetry, deadline_seconds=1)
+
+    assert telemetry.series(HEALTH_CHECKS) == {
+        ("a", "healthy"): 1,
+        ("b", "degraded"): 1,
+        ("overall", "degraded"): 1,
+    }
+    assert telemetry.series(HEALTH_CHECK_DURATION) == {("a",): 1, ("b",): 1}
+    assert time.perf_counter() - begun < 1
+
+
+async def test_cancelling_the_request_cancels_the_checks(telemetry: TelemetrySpy) -> None:
+    """A cancelled probe is not counted as an unhealthy component."""
+    task = asyncio.create_task(run_checks({"store": hanging}, telemetry.telemetry, deadline_seconds=60))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    assert telemetry.series(HEALTH_CHECKS) == {}
+
+
+@pytest.mark.parametrize(
+    ("statuses", "expected"),
+    [
+        ([], "healthy"),
+        (["healthy"], "healthy"),
+        (["healthy", "degraded"], "degraded"),
+        (["unhealthy", "degraded", "healthy"], "unhealthy"),
+    ],
+)
+def test_the_whole_is_as_well_as_its_worst_part(statuses: list[str], expected: str) -> None:
+    """Whatever the order."""
+    parts = {str(number): HealthStatus(status) for number, status in enumerate(statuses)}
+    assert overall(parts) == expected
+
+
+@pytest.mark.parametrize(("status", "code"), [("healthy", 200), ("degraded", 200), ("unhealthy", 503)])
+def test_only_unhealthy_takes_the_service_out(status: str, code: int) -> None:
+    """A degraded service still serves."""
+    assert status_code(HealthStatus(status)) == code

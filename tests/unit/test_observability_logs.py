@@ -1,0 +1,145 @@
+"""Log lines on stdout hold exactly the contract's fields, and OTLP gets the same record."""
+
+import io
+import json
+import logging
+import time
+from typing import Any
+
+import pytest
+
+from observability.context import RequestContext, enter_request
+from tests.telemetry_spy import TelemetrySpy
+
+KEPT = "0f8fad5b-d9cb-469f-a165-70867728950e"
+FIELDS = {
+    "timestamp",
+    "level",
+    "service",
+    "correlation_id",
+    "log_message",
+    "context_data",
+    "trace_id",
+    "span_id",
+    "logger",
+}
+logger = logging.getLogger("robin.test")
+
+
+def line(stdout: io.StringIO) -> dict[str, Any]:
+    """Return the only line on stdout."""
+    (only,) = stdout.getvalue().splitlines()
+    found: dict[str, Any] = json.loads(only)
+    return found
+
+
+@pytest.fixture
+def request_context() -> Any:
+    """Be inside of a request of a known client."""
+    enter_request(RequestContext(KEPT, client_id="acme"))
+    yield
+    enter_request(None)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def stdout(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
+    """The standard output that the telemetry finds when it is built; to be asked for before it."""
+    written = io.StringIO()
+    monkeypatch.setattr("sys.stdout", written)
+    return written
+
+
+@pytest.mark.usefixtures("request_context")
+def test_a_line_holds_exactly_the_contracts_fields(stdout: io.StringIO, telemetry: TelemetrySpy) -> None:
+    """Each with its type and its value."""
+    before = time.time()
+    with telemetry.telemetry.step("step"):
+        logger.info("Stored %s", "it", extra={"context_data": {"document_id": 5}})
+
+    found = line(stdout)
+    context = telemetry.span("step").context
+    assert set(found) == FIELDS
+    assert before - 1 < found.pop("timestamp") < time.time() + 1
+    assert found == {
+        "level": "INFO",
+        "service": "service-under-test",
+        "correlation_id": KEPT,
+        "log_message": "Stored it",
+        "context_data": {"client_id": "acme", "document_id": 5},
+        "trace_id": f"{context.trace_id:032x}",
+        "span_id": f"{context.span_id:016x}",
+        "logger": "robin.test",
+    }
+
+
+def test_outside_of_a_request_the_fields_are_there_and_empty(
+    stdout: io.StringIO, telemetry: TelemetrySpy
+) -> None:
+    """Whoever reads the lines needs no second case."""
+    logger.warning("alone")
+
+    found = line(stdout)
+    assert set(found) == FIELDS
+    assert (found["correlation_id"], found["trace_id"], found["span_id"]) == ("", "", "")
+    assert found["context_data"] == {}
+
+
+def test_an_exception_stays_on_its_line(stdout: io.StringIO, telemetry: TelemetrySpy) -> None:
+    """The stack is in context_data, in one line with the message."""
+    logger.error("failed", exc_info=ValueError("inner"))
+
+    found = line(stdout)
+    assert found["level"] == "ERROR"
+    assert "ValueError: inner" in found["context_data"]["exception"]
+
+
+@pytest.mark.parametrize("text", ["two\nlines", "中文 🙂 é", 'quo"te\\', "\x00\x1b[31m", "\u2028"])
+def test_every_text_is_one_line_of_json(stdout: io.StringIO, telemetry: TelemetrySpy, text: str) -> None:
+    """No text of a client breaks a line or forges one."""
+    logger.info("%s", text)
+
+    out = stdout.getvalue()
+    assert out.count("\n") == 1
+    assert json.loads(out)["log_message"] == text
+
+
+def test_values_that_are_no_json_are_written_as_text(stdout: io.StringIO, telemetry: TelemetrySpy) -> None:
+    """A path in context_data is no reason to lose the line."""
+    logger.info("x", extra={"context_data": {"kind": ValueError}})
+
+    last = stdout.getvalue().splitlines()[-1]  # before it, the SDK may complain of the value
+    assert json.loads(last)["context_data"] == {"kind": "<class 'ValueError'>"}
+
+
+def test_debug_lines_wait_for_their_level(stdout: io.StringIO, telemetry: TelemetrySpy) -> None:
+    """LOG_LEVEL holds for both outlets."""
+    logger.debug("detail")
+
+    assert stdout.getvalue() == ""
+    assert telemetry.messages() == []
+
+
+@pytest.mark.usefixtures("request_context")
+def test_the_same_record_goes_out_by_otlp(telemetry: TelemetrySpy) -> None:
+    """Body, severity, identity, trace and logger."""
+    with telemetry.telemetry.step("step"):
+        logger.warning("Stored", extra={"context_data": {"document_id": 5}})
+
+    (record,) = telemetry.logs()
+    context = telemetry.span("step").context
+    log = record.log_record
+    assert (log.body, log.severity_text) == ("Stored", "WARN")
+    assert (log.trace_id, log.span_id) == (context.trace_id, context.span_id)
+    attributes: dict[str, Any] = dict(log.attributes or {})
+    assert (attributes["correlation_id"], attributes["client_id"]) == (KEPT, "acme")
+    assert attributes["logger"] == "robin.test"
+    assert dict(attributes["context_data"]) == {"document_id": 5}
+    assert record.resource.attributes["service.name"] == "service-under-test"
+
+
+def test_the_exporters_own_complaints_stay_out_of_otlp(stdout: io.StringIO, telemetry: TelemetrySpy) -> None:
+    """A failing export must not feed itself; on stdout it is seen."""
+    logging.getLogger("opentelemetry.exporter").error("cannot export")
+
+    assert telemetry.messages() == []
+    assert line(stdout)["log_message"] == "cannot export"

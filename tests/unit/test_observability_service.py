@@ -1,0 +1,113 @@
+"""Bad configuration stops the start with exit code 2 and one line that names the variable."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from document_api.settings import DocumentApiSettings
+from observability.service import ServiceSettings, load_settings
+
+ROOT = Path(__file__).parents[2]
+BAD = {
+    "PORT": "eighty",
+    "WORKERS": "0",
+    "LOG_LEVEL": "LOUD",
+    "DEPLOYMENT_ENVIRONMENT": "",
+    "SLOW_REQUEST_SECONDS": "-1",
+    "HEALTH_DEADLINE_SECONDS": "0",
+    "SHUTDOWN_SECONDS": "-1",
+    "DATA_STORE_URL": "data-store:8001",
+    "DATA_STORE_TIMEOUT_SECONDS": "0",
+    "DATA_STORE_CONNECTIONS": "0",
+    "MAX_UPLOAD_BYTES": "50MB",
+    "SUMMARY_MAX_CHARS": "49",
+    "SUMMARY_INPUT_BYTES": "1",
+    "LLM_BASE_URL": "not a url",
+    "LLM_MODEL": "",
+    "LLM_TIMEOUT_SECONDS": "soon",
+}
+
+
+@pytest.fixture(autouse=True)
+def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run without what this machine's environment may configure."""
+    for name in DocumentApiSettings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
+@pytest.mark.parametrize(("variable", "value"), BAD.items(), ids=list(BAD))
+def test_a_bad_value_is_named_in_one_line(
+    variable: str, value: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Who started it knows what to change."""
+    monkeypatch.setenv(variable, value)
+
+    with pytest.raises(SystemExit) as left:
+        load_settings(DocumentApiSettings)
+
+    assert left.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"{variable}: ")
+
+
+def test_a_model_without_a_name_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two variables that belong together are checked together."""
+    monkeypatch.setenv("LLM_BASE_URL", "http://127.0.0.1:1/v1")
+
+    with pytest.raises(SystemExit):
+        load_settings(DocumentApiSettings)
+
+    assert "LLM_MODEL" in capsys.readouterr().err
+
+
+def test_without_any_variable_the_defaults_hold() -> None:
+    """Nothing is needed to start the document API."""
+    settings = load_settings(DocumentApiSettings)
+
+    assert (settings.port, settings.max_upload_bytes) == (8000, 52_428_800)
+    assert str(settings.data_store_url) == "http://127.0.0.1:8001/"
+
+
+def test_the_key_of_the_model_is_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither printed nor logged."""
+    monkeypatch.setenv("LLM_API_KEY", "swordfish")
+
+    assert "swordfish" not in repr(load_settings(DocumentApiSettings))
+
+
+def test_workers_of_one_service_differ_in_their_instance_id() -> None:
+    """Else their counters would overwrite one another."""
+    alone, shared = ServiceSettings(port=8000), ServiceSettings(port=8000, workers=2)
+
+    assert alone.instance_id.endswith(":8000")
+    assert shared.instance_id.endswith(f":8000:{os.getpid()}")
+
+
+@pytest.mark.parametrize(
+    ("variables", "named"),
+    [
+        ({"LOG_LEVEL": "LOUD"}, "LOG_LEVEL"),
+        ({"UPLOAD_DIR": "/dev/null/uploads"}, "UPLOAD_DIR"),
+    ],
+)
+def test_the_service_itself_ends_with_two_and_one_line(variables: dict[str, str], named: str) -> None:
+    """As started: `python -m document_api`."""
+    done = subprocess.run(
+        [sys.executable, "-m", "document_api"],
+        cwd=ROOT,
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"{named}: ")
+    assert done.stdout == ""

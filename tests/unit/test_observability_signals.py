@@ -1,0 +1,95 @@
+"""The contract's metrics: their names in Prometheus, their labels, and that every one can be recorded."""
+
+from typing import Any
+
+import pytest
+
+from observability import signals
+from observability.signals import METRICS, MetricSpec
+from tests.telemetry_spy import TelemetrySpy
+
+NAMES = {
+    "http_requests_total",
+    "http_request_duration_seconds",
+    "http_errors_total",
+    "http_requests_in_progress",
+    "database_operations_total",
+    "database_operation_duration_seconds",
+    "database_connection_pool",
+    "database_connection_pool_wait_seconds",
+    "database_connection_pool_exhausted_total",
+    "health_check_total",
+    "health_check_duration_seconds",
+    "documents_uploaded_total",
+    "document_size_bytes",
+    "summaries_total",
+    "gen_ai_client_operation_duration_seconds",
+    "gen_ai_client_token_usage",
+    "telemetry_dropped_total",
+    "event_loop_lag_seconds",
+}
+RECORDED = [metric for metric in METRICS if metric.kind != "gauge"]
+
+
+def test_prometheus_stores_the_metrics_under_the_contracts_names() -> None:
+    """Dashboards and rules are written with these."""
+    assert {metric.prometheus_name for metric in METRICS} == NAMES
+
+
+def test_no_name_stands_twice() -> None:
+    """Two instruments of one name would merge into one series."""
+    assert len({metric.name for metric in METRICS}) == len(METRICS)
+
+
+@pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
+def test_no_metric_has_an_id_for_a_label(metric: MetricSpec) -> None:
+    """An ID would make a time series for each request."""
+    assert not {"correlation_id", "client_id", "trace_id", "document_id"} & set(metric.labels)
+    assert metric.description
+
+
+def test_request_buckets_hold_the_thresholds() -> None:
+    """0.1, 0.25, 1 and 2 seconds are what alerts and checks ask for."""
+    assert {0.1, 0.25, 1.0, 2.0} <= set(signals.HTTP_REQUEST_DURATION.buckets or ())
+
+
+@pytest.mark.parametrize("metric", [m for m in METRICS if m.kind == "histogram"], ids=lambda m: m.name)
+def test_histograms_have_rising_buckets_of_their_own(metric: MetricSpec) -> None:
+    """The SDK's default is useless for seconds."""
+    assert metric.buckets
+    assert sorted(set(metric.buckets)) == list(metric.buckets)
+
+
+INSTRUMENTS = {
+    signals.HTTP_IN_PROGRESS.name: "http_in_progress",
+    signals.DATABASE_POOL_WAIT.name: "database_pool_wait",
+    signals.DATABASE_POOL_EXHAUSTED.name: "database_pool_exhausted",
+    signals.HEALTH_CHECKS.name: "health_checks",
+    signals.GEN_AI_OPERATION_DURATION.name: "gen_ai_operation_duration",
+    signals.GEN_AI_TOKEN_USAGE.name: "gen_ai_token_usage",
+}
+
+
+@pytest.mark.parametrize("metric", RECORDED, ids=lambda metric: metric.name)
+def test_every_metric_is_recorded_with_its_labels_and_buckets(
+    telemetry: TelemetrySpy, metric: MetricSpec
+) -> None:
+    """Through the instrument that the services use, read back from the SDK."""
+    record = getattr(telemetry.telemetry.metrics, INSTRUMENTS.get(metric.name, metric.name))
+
+    record(1, **dict.fromkeys(metric.labels, "x"))
+
+    point: Any
+    (point,) = telemetry.points(metric)
+    assert set(point.attributes) == set(metric.labels)
+    if metric.kind == "histogram":
+        assert point.explicit_bounds == tuple(metric.buckets or ())
+
+
+def test_a_gauge_is_read_when_metrics_are_collected(telemetry: TelemetrySpy) -> None:
+    """Not pushed: the value is the one of the moment."""
+    values = iter([1.0, 2.0])
+    telemetry.telemetry.metrics.observe(signals.EVENT_LOOP_LAG, lambda: [(next(values), {})])
+
+    assert telemetry.series(signals.EVENT_LOOP_LAG) == {(): 1.0}
+    assert telemetry.series(signals.EVENT_LOOP_LAG) == {(): 2.0}
