@@ -202,6 +202,7 @@ def _run(name: str, context: Context) -> None:
     try:
         CHECKS[name](context)
     except httpx.HTTPError as error:
+        context.traffic.counted = False
         context.results.add(name, "not finished", [describe(error)], "")
 
 

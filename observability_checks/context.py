@@ -26,6 +26,13 @@ _SETTLE_SECONDS = 15.0
 _CLOCK_SLACK_SECONDS = 60.0
 
 
+@dataclass(slots=True)
+class Traffic:
+    """Whether every request that was sent so far is known to be counted in Prometheus."""
+
+    counted: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
     """Servers, options and results of one run."""
@@ -37,6 +44,7 @@ class Context:
     back_ends: BackEnds
     results: Results
     reporter: Reporter
+    traffic: Traffic = field(default_factory=Traffic)
     started: float = field(default_factory=time.time)
     # Client names of one run are its own, so that a run finds nothing of an earlier one.
     run_id: str = field(default_factory=lambda: uuid.uuid4().hex[:8])
@@ -50,8 +58,8 @@ class Context:
         return Deadline(self.options.deadline)
 
     def meter(self, watched: Mapping[MetricSpec, str] = TRAFFIC) -> Meter:
-        """Note where the counters stand."""
-        deadline = Deadline(min(_SETTLE_SECONDS, self.options.deadline))
+        """Note where the counters stand, once those of earlier requests have arrived."""
+        deadline = Deadline(0 if self.traffic.counted else min(_SETTLE_SECONDS, self.options.deadline))
         return Meter(self.back_ends.prometheus, deadline, watched)
 
     def traces(self, correlation_id: str) -> list[Trace]:
@@ -74,10 +82,12 @@ class Group:
         """Record a check that needed no waiting."""
         self.context.results.add(self.name, name, problems, found)
 
-    def wait(self, name: str, problems: Callable[[], Problems], deadline: Deadline, found: str) -> None:
-        """Ask until there are no problems or the deadline is over, then record."""
+    def wait(self, name: str, problems: Callable[[], Problems], deadline: Deadline, found: str) -> bool:
+        """Ask until there are no problems or the deadline is over, record it, and return whether there are none."""
         watch = Stopwatch()
-        self.context.results.add(self.name, name, wait_until_none(problems, deadline), found, watch.seconds)
+        remaining = wait_until_none(problems, deadline)
+        self.context.results.add(self.name, name, remaining, found, watch.seconds)
+        return not remaining
 
     def answer(self, exchange: Exchange, status: int) -> bool:
         """Check status and correlation ID of an answer; False when there is no point in looking further."""
@@ -122,7 +132,7 @@ class Group:
     def counters(self, meter: Meter, expected: Mapping[Series, int], deadline: Deadline) -> None:
         """Check that the counters rose by exactly what was sent."""
         rises = Counter(expected)
-        self.wait(
+        self.context.traffic.counted = self.wait(
             "counters in Prometheus",
             lambda: meter.problems(rises),
             deadline,
