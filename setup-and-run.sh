@@ -7,7 +7,8 @@ CHECKOUT="$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd -P)"
 STATE_DIR="$(realpath -m -- "${ROBIN_STATE_DIR:-$CHECKOUT/.robin}")"
 VENV="$STATE_DIR/venv"
 REQUIREMENTS="$CHECKOUT/requirements/local-stack.txt"
-OLDEST_PYTHON="3.11"
+# shellcheck source=local_stack/python-env.sh
+source "$CHECKOUT/local_stack/python-env.sh"
 
 usage() {
     cat <<'USAGE'
@@ -62,7 +63,7 @@ run_docker() {
 run_local() {
     local action="$1" service="$2"
     if [[ "$action" == up ]]; then
-        install_dependencies
+        install_requirements "$VENV" "$REQUIREMENTS"
     elif [[ ! -x "$VENV/bin/python" ]]; then
         not_set_up "$action"
     fi
@@ -83,62 +84,10 @@ not_set_up() {
     esac
 }
 
-install_dependencies() {
-    local stamp="$VENV/.installed" python wanted
-    if [[ ! -x "$VENV/bin/python" ]] || ! "$VENV/bin/python" -c '' 2>/dev/null; then
-        python="$(find_python)"
-        echo "making the virtual environment with $("$python" --version)"
-        make_environment "$python"
-    fi
-    wanted="$(requirements_digest)"
-    if [[ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]]; then
-        echo "installing the dependencies (pinned, with hashes)"
-        "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check --no-input --require-hashes \
-            --requirement "$REQUIREMENTS" || fail "the dependencies could not be installed; pip's message is above"
-        echo "$wanted" >"$stamp"
-    fi
-}
-
-# The environment is bound to its place and its Python: either of them another, and it is made anew.
-requirements_digest() {
-    { cat "$REQUIREMENTS"; "$VENV/bin/python" -c 'import sys; print(sys.version, sys.prefix)'; } | sha256sum | cut -d' ' -f1
-}
-
-find_python() {
-    local name path
-    for name in python3 python3.14 python3.13 python3.12 python3.11; do
-        path="$(command -v "$name" || true)"
-        if [[ -n "$path" ]] && new_enough "$path"; then
-            echo "$path"
-            return
-        fi
-    done
-    fail "Python $OLDEST_PYTHON or newer is needed and none was found: install it (Debian, Ubuntu: apt install python3 python3-venv)"
-}
-
-new_enough() {
-    "$1" -c "import sys; sys.exit(sys.version_info < tuple(map(int, '$OLDEST_PYTHON'.split('.'))))" 2>/dev/null
-}
-
-make_environment() {
-    local python="$1"
-    if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
-        fail "$python cannot make virtual environments: install python3-venv (Debian, Ubuntu: apt install python3-venv)"
-    fi
-    mkdir -p -- "$STATE_DIR" || fail "cannot write $STATE_DIR: set ROBIN_STATE_DIR to another folder"
-    rm -rf -- "$VENV"
-    "$python" -m venv "$VENV" || fail "the virtual environment could not be made in $VENV"
-}
-
 misuse() {
     echo "error: $1" >&2
     usage >&2
     exit 2
-}
-
-fail() {
-    echo "error: $1" >&2
-    exit 1
 }
 
 main "$@"

@@ -1,39 +1,58 @@
 # shellcheck shell=bash
-# Sourced by setup-and-run.sh and run-tests.sh: finds a Python and makes the virtual environment.
+# Sourced by setup-and-run.sh and run-tests.sh: finds a Python, makes the virtual environment, installs the pins.
 
-die() {
-  printf '%s\n' "$1" >&2
-  exit 1
+OLDEST_PYTHON="3.11"
+
+fail() {
+    echo "error: $1" >&2
+    exit 1
 }
 
-# Prints the first Python that is new enough.
-find_python() {
-  local candidate
-  for candidate in ${PYTHON:-} python3 python3.13 python3.12 python3.11 python3.14; do
-    if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
-      printf '%s\n' "$candidate"
-      return
+# install_requirements VENV REQUIREMENTS: does nothing where they are installed already.
+install_requirements() {
+    local venv="$1" requirements="$2" stamp wanted python
+    stamp="$venv/.installed-$(basename -- "$requirements" .txt)"
+    if ! "$venv/bin/python" -c '' 2>/dev/null; then
+        python="$(find_python)"
+        echo "making the virtual environment with $("$python" --version)"
+        make_environment "$python" "$venv"
     fi
-  done
-  die "Python 3.11 or newer is needed: install it, or name it: PYTHON=/path/to/python3 $0"
+    wanted="$(requirements_digest "$venv" "$requirements")"
+    if [[ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]]; then
+        echo "installing the dependencies (pinned, with hashes)"
+        "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-input --require-hashes \
+            --requirement "$requirements" || fail "the dependencies could not be installed; pip's message is above"
+        echo "$wanted" >"$stamp"
+    fi
 }
 
-# make_environment FOLDER REQUIREMENTS: does nothing when it is there and its pins have not changed.
+# The environment is bound to its place and its Python: either of them another, and it is made anew.
+requirements_digest() {
+    { cat "$2"; "$1/bin/python" -c 'import sys; print(sys.version, sys.prefix)'; } | sha256sum | cut -d' ' -f1
+}
+
+find_python() {
+    local name path
+    for name in python3 python3.14 python3.13 python3.12 python3.11; do
+        path="$(command -v "$name" || true)"
+        if [[ -n "$path" ]] && new_enough "$path"; then
+            echo "$path"
+            return
+        fi
+    done
+    fail "Python $OLDEST_PYTHON or newer is needed and none was found: install it (Debian, Ubuntu: apt install python3 python3-venv)"
+}
+
+new_enough() {
+    "$1" -c "import sys; sys.exit(sys.version_info < tuple(map(int, '$OLDEST_PYTHON'.split('.'))))" 2>/dev/null
+}
+
 make_environment() {
-  local folder=$1 requirements=$2 stamp want python
-  stamp="$folder/installed-$(basename "$requirements" .txt).sha256"
-  want=$(sha256sum "$requirements" | cut -d' ' -f1)
-  if [ -x "$folder/bin/python" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$want" ]; then
-    return
-  fi
-  python=$(find_python)
-  if [ ! -x "$folder/bin/python" ]; then
-    printf 'Making a virtual environment in %s\n' "$folder"
-    "$python" -m venv "$folder" ||
-      die "Python's venv module is missing: install it (Debian and Ubuntu: apt-get install python3-venv)"
-  fi
-  printf 'Installing %s\n' "$requirements"
-  "$folder/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes --requirement "$requirements" ||
-    die "Installing $requirements failed: pip's message stands above; run again when the package index answers"
-  printf '%s\n' "$want" >"$stamp"
+    local python="$1" venv="$2"
+    if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
+        fail "$python cannot make virtual environments: install python3-venv (Debian, Ubuntu: apt install python3-venv)"
+    fi
+    mkdir -p -- "$(dirname -- "$venv")" || fail "cannot write $(dirname -- "$venv"): set ROBIN_STATE_DIR to another folder"
+    rm -rf -- "$venv"
+    "$python" -m venv "$venv" || fail "the virtual environment could not be made in $venv"
 }
