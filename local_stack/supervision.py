@@ -137,6 +137,10 @@ class Supervisor:
         self._call("supervisor.startProcess", service.name, False)
         return True
 
+    def stop(self, name: str) -> None:
+        """Stop a service and leave it stopped."""
+        self._call("supervisor.stopProcessGroup", name)
+
     def drop_all_but(self, names: set[str]) -> None:
         """Stop and forget what does not belong to the stack any more."""
         for file in self._programs.glob("*.conf"):
@@ -179,7 +183,7 @@ class Supervisor:
             self._call("supervisor.addProcessGroup", name)
 
     def _remove(self, name: str) -> None:
-        self._call("supervisor.stopProcessGroup", name)
+        self.stop(name)
         self._call("supervisor.removeProcessGroup", name)
 
     def _reload(self) -> tuple[list[str], list[str], list[str]]:

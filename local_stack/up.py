@@ -26,6 +26,7 @@ from local_stack.supervision import Supervisor
 
 HEALTHY_SECONDS = 60.0
 TELLING_LINES = 15
+GIVEN_UP_AFTER_STARTS = 3
 ACCESS_LOG_BYTES = 50_000_000
 
 
@@ -92,16 +93,21 @@ class Up:
 
     def _wait_until_healthy(self, service: Service) -> None:
         deadline = time.monotonic() + HEALTHY_SECONDS
+        seen: set[int] = set()
         while (problem := service.probe.problem()) is not None:
             process = self._supervisor.processes().get(service.name)
             if process is None or process.state == "FATAL":
                 raise self._failure(service, process.problem if process else "it vanished")
+            seen.add(process.pid)
+            if len(seen - {0}) >= GIVEN_UP_AFTER_STARTS:
+                raise self._failure(service, "it ends soon after every start")
             if time.monotonic() > deadline:
                 raise self._failure(service, problem)
             self._progress.tick(f"waiting for {service.name}")
             time.sleep(0.1)
 
     def _failure(self, service: Service, reason: str) -> StackError:
+        self._supervisor.stop(service.name)  # or it would be started for ever
         file = self._supervisor.log_file(service.name)
         lines = "".join(f"    {line}\n" for line in tail([file], TELLING_LINES))
         return StackError(

@@ -1,0 +1,192 @@
+"""What the local stack renders and refuses, without starting anything."""
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from local_stack.errors import StackError, UsageError
+from local_stack.health import HttpProbe
+from local_stack.log_files import files_of, tail
+from local_stack.nginx import SITE_TEMPLATE, LoadBalancer, render
+from local_stack.ports import _problem, check_free, choose_http_port
+from local_stack.register import Register
+from local_stack.services import Service, digest_files
+from local_stack.settings import Settings
+from local_stack.state import LONGEST_SOCKET_PATH, State
+from local_stack.supervision import Supervisor
+
+
+@pytest.fixture(autouse=True)
+def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No variable of the person who runs the tests gets in."""
+    for name in Settings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
+def service(tmp_path: Path, **changes: object) -> Service:
+    """Return a service to render."""
+    values: dict[str, object] = {
+        "name": "thing",
+        "command": ("a program", "100%"),
+        "probe": HttpProbe(1, "/"),
+        "priority": 1,
+        "url": "http://127.0.0.1:1",
+        "directory": tmp_path,
+    }
+    return Service(**(values | changes))  # type: ignore[arg-type]
+
+
+class TestSettings:
+    """The environment, checked before anything starts."""
+
+    @pytest.mark.parametrize(
+        ("variable", "value"),
+        [
+            ("HTTP_PORT", "web"),
+            ("POSTGRES_PORT", "0"),
+            ("PROMETHEUS_PORT", "65536"),
+            ("DOCUMENT_API_INSTANCES", "0"),
+            ("MAX_UPLOAD_BYTES", "-1"),
+        ],
+    )
+    def test_a_wrong_value_names_its_variable(
+        self, monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+    ) -> None:
+        """One line that says which variable and what it was."""
+        monkeypatch.setenv(variable, value)
+        with pytest.raises(UsageError, match=f"^{variable}='{value}': [^\\n]+$"):
+            Settings.from_environment()
+
+    def test_two_services_on_one_port_are_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The ports of further instances count too."""
+        monkeypatch.setenv("DATA_STORE_PORT", "8010")
+        with pytest.raises(UsageError, match="DOCUMENT_API_PORT and DATA_STORE_PORT both want port 8010"):
+            Settings.from_environment()
+
+    def test_instances_are_ten_ports_apart(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """As the README says."""
+        monkeypatch.setenv("DOCUMENT_API_INSTANCES", "3")
+        assert Settings.from_environment().document_api_ports == (8000, 8010, 8020)
+
+
+class TestPorts:
+    """Taken ports are found before anything starts."""
+
+    def test_the_holder_of_a_taken_port_is_named(self) -> None:
+        """Port, variable, process and command line; our own processes are no obstacle."""
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            port = server.getsockname()[1]
+            settings = Settings(alertmanager_port=port)
+            with pytest.raises(
+                StackError, match=rf"port {port} \(ALERTMANAGER_PORT\) is taken by process \d+ \(.+\)"
+            ):
+                check_free(settings, own=set())
+
+    def test_a_port_of_our_own_stack_is_no_obstacle(self) -> None:
+        """A second `up` meets the first one's processes."""
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            port = server.getsockname()[1]
+            assert _problem("ALERTMANAGER_PORT", port, own={os.getpid()}) is None
+            assert _problem("ALERTMANAGER_PORT", port, own={1}) is not None
+
+    def test_a_chosen_http_port_is_kept(self) -> None:
+        """HTTP_PORT overrides 80 and 8080."""
+        assert choose_http_port(Settings(http_port=8123)) == 8123
+
+
+class TestState:
+    """Everything of a stack lies below its one folder."""
+
+    def test_a_long_path_gets_a_short_socket(self, tmp_path: Path) -> None:
+        """Sockets have a limit that folders do not have; two folders never share one."""
+        long = tmp_path / ("x" * 200)
+        socket_path = State(long).supervisor_socket
+        assert len(str(socket_path)) <= LONGEST_SOCKET_PATH
+        assert socket_path != State(tmp_path / ("y" * 200)).supervisor_socket
+        assert State(Path("/short")).supervisor_socket == Path("/short/run/supervisor.sock")
+
+    def test_a_second_command_does_not_change_the_stack_at_the_same_time(self, tmp_path: Path) -> None:
+        """It says so at once."""
+        state = State(tmp_path)
+        state.create()
+        with state.locked(), pytest.raises(StackError, match="under way"), state.locked():
+            pass
+
+
+class TestRendering:
+    """Configuration out of values, with odd values handled or refused."""
+
+    def test_only_its_own_placeholders_are_filled_in(self) -> None:
+        """nginx's variables stay; a missing value is an error."""
+        assert render(
+            "${NGINX_LISTEN} $uri ${HOME} ${UPSTREAM_SERVERS}", {"NGINX_LISTEN": "1", "UPSTREAM_SERVERS": "s"}
+        ) == ("1 $uri ${HOME} s")
+        with pytest.raises(KeyError):
+            render(SITE_TEMPLATE.read_text(), {})
+
+    def test_nginx_takes_the_document_and_its_envelope(self, tmp_path: Path) -> None:
+        """The body's limit is the document's and 64 KiB."""
+        text = LoadBalancer(
+            listen="1",
+            upstream_ports=[2, 3],
+            max_upload_bytes=1000,
+            access_log=tmp_path / "a",
+            config_dir=tmp_path / "c",
+            run_dir=tmp_path / "r",
+        ).write()
+        assert "client_max_body_size 66536;" in text
+        assert text.count("max_fails=1 fail_timeout=5s;\n") == 2
+
+    def test_supervisor_gets_percent_signs_and_spaces_unharmed(self, tmp_path: Path) -> None:
+        """Its own expansion of % must not meet ours."""
+        text = Supervisor(State(tmp_path))._render(service(tmp_path, environment={"A": "50% off, 'x' too"}))
+        assert "command='a program' 100%%\n" in text
+        assert "A=\"50%% off, 'x' too\"," in text
+
+    @pytest.mark.parametrize("value", ["a\nb", "a ;b", "a #b", "'\"", '"at the end"'])
+    def test_what_supervisor_would_misread_is_refused(self, tmp_path: Path, value: str) -> None:
+        """Never silently another value than the one that was set."""
+        with pytest.raises(UsageError):
+            Supervisor(State(tmp_path))._render(service(tmp_path, environment={"LLM_MODEL": value}))
+
+    def test_changed_code_gives_another_digest(self, tmp_path: Path) -> None:
+        """A changed, a new and a renamed file are seen."""
+        (tmp_path / "a.py").write_text("1")
+        digests = {digest_files([tmp_path])}
+        (tmp_path / "a.py").write_text("2")
+        digests.add(digest_files([tmp_path]))
+        (tmp_path / "b.py").write_text("")
+        digests.add(digest_files([tmp_path]))
+        (tmp_path / "b.py").rename(tmp_path / "c.py")
+        digests.add(digest_files([tmp_path]))
+        assert len(digests) == 4
+
+
+class TestRegisterAndLogs:
+    """What `status` and `logs` read."""
+
+    def test_the_register_survives_being_written(self, tmp_path: Path) -> None:
+        """Services that have not been started yet stay in it."""
+        state = State(tmp_path)
+        state.create()
+        register = Register({"later": None}).having(service(tmp_path))
+        register.write(state)
+        assert Register.read(state) == register
+
+    def test_an_unknown_service_is_answered_with_the_known_ones(self, tmp_path: Path) -> None:
+        """All of them, by name."""
+        with pytest.raises(
+            UsageError, match=r"no service 'nix'; there are: alertmanager, data_store, .*victoria-logs"
+        ):
+            files_of("nix", State(tmp_path))
+
+    def test_all_instances_are_shown_under_their_common_name(self, tmp_path: Path) -> None:
+        """document_api is every document_api-N."""
+        state = State(tmp_path)
+        state.create()
+        for name in ("document_api-1.log", "document_api-2.log", "nginx.log"):
+            (state.logs / name).write_text("".join(f"{name} {i}\n" for i in range(9)))
+        files = files_of("document_api", state)
+        assert tail(files, 1) == ["document_api-1.log 8", "document_api-2.log 8"]
