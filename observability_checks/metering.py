@@ -13,6 +13,8 @@ from observability_checks.polling import Deadline, wait_until_none
 
 _SERVICES = f'job=~"{SERVICE_NAMESPACE}/({Service.DOCUMENT_API}|{Service.DATA_STORE})"'
 _RECENT_SECONDS = 30
+# A metric that a process sends with its first export, requests or not.
+_ALWAYS_THERE = f"{signals.EVENT_LOOP_LAG.prometheus_name}{{{_SERVICES}}}"
 # Counters of the API's own traffic: only the checks make them rise, if nobody else uses the stack.
 TRAFFIC = {
     signals.HTTP_REQUESTS: f'{_SERVICES},path!="{HEALTH_ROUTE}"',
@@ -49,8 +51,7 @@ def _counted_by_living_processes(metric: MetricSpec, labels: str) -> str:
     same labels, and when it has counted as far as the old one had, the rise would look like none.
     """
     series = f"{metric.prometheus_name}{{{labels}}}"
-    always_there = f"{signals.EVENT_LOOP_LAG.prometheus_name}{{{_SERVICES}}}"
-    latest = f"max by (job, instance) (timestamp({always_there})) - {_SAME_EXPORT_SECONDS}"
+    latest = f"max by (job, instance) (timestamp({_ALWAYS_THERE})) - {_SAME_EXPORT_SECONDS}"
     return f"{series} and (timestamp({series}) >= on (job, instance) group_left () ({latest}))"
 
 
@@ -78,8 +79,7 @@ class Meter:
 
     def _late_instances(self) -> Sequence[str]:
         """Instances at work that have not sent their counters since this meter was made."""
-        requests = f"{signals.HTTP_REQUESTS.prometheus_name}{{{_SERVICES}}}"
-        age = f"{self.started} - max by (instance) (timestamp({requests}))"
+        age = f"{self.started} - max by (instance) (timestamp({_ALWAYS_THERE}))"
         late = self._prometheus.query(f"({age}) > 0 and ({age}) < {_RECENT_SECONDS}")
         return [f"{sample.labels.get('instance')} is {sample.value:.1f} s behind" for sample in late]
 
