@@ -2,6 +2,7 @@
 
 import errno
 import socket
+import textwrap
 from collections.abc import Collection
 
 import psutil
@@ -74,6 +75,7 @@ def _describe(pids: Collection[int]) -> str:
 
 def _describe_one(pid: int) -> str:
     try:
-        return f"process {pid} ({' '.join(psutil.Process(pid).cmdline())})"
+        command = textwrap.shorten(" ".join(psutil.Process(pid).cmdline()), 120, placeholder=" ...")
+        return f"process {pid} ({command})"
     except psutil.Error:
         return f"process {pid}"
