@@ -1,0 +1,225 @@
+"""Bytes on disk: all or nothing, whatever happens on the way."""
+
+import asyncio
+import errno
+import hashlib
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from document_api.documents import storage as module
+from document_api.documents.storage import FileStorage, IncomingFile, StorageFull
+from observability import Problem, Unavailable
+
+BIG = b"0123456789abcdef" * 200_000  # more than the buffer: some of it is written before the end
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> FileStorage:
+    """An empty storage."""
+    found = FileStorage(tmp_path)
+    found.prepare()
+    return found
+
+
+def files(root: Path) -> list[Path]:
+    """Return every file below a folder."""
+    return [path for path in root.rglob("*") if path.is_file()]
+
+
+async def kept(storage: FileStorage, *pieces: bytes) -> IncomingFile:
+    """Store a document."""
+    async with storage.receive("acme") as file:
+        for piece in pieces:
+            await file.write(piece)
+        await file.save()
+        file.keep()
+    return file
+
+
+@pytest.mark.parametrize("pieces", [(b"x",), (b"a", b"", b"b"), (BIG,), (BIG[:-1], BIG)])
+async def test_what_is_kept_are_the_bytes_that_came(
+    storage: FileStorage, tmp_path: Path, pieces: tuple[bytes, ...]
+) -> None:
+    """Content, size and digest agree, and nothing else lies around."""
+    file = await kept(storage, *pieces)
+
+    content = b"".join(pieces)
+    assert file.path.read_bytes() == content
+    assert file.size == len(content)
+    assert file.sha256 == hashlib.sha256(content).hexdigest()
+    assert files(tmp_path) == [file.path]
+    assert file.path == tmp_path / "documents" / file.key
+    assert file.key.startswith("acme/")
+
+
+async def test_two_documents_never_share_a_name(storage: FileStorage) -> None:
+    """Not even the same bytes of the same client."""
+    assert (await kept(storage, b"x")).path != (await kept(storage, b"x")).path
+
+
+async def test_before_it_is_saved_a_document_is_not_below_documents(
+    storage: FileStorage, tmp_path: Path
+) -> None:
+    """Half a document never has a document's name."""
+    async with storage.receive("acme") as file:
+        await file.write(BIG)
+        assert files(tmp_path / "documents") == []
+        assert len(files(tmp_path / "incoming")) == 1
+
+
+@pytest.mark.parametrize("saved", [False, True])
+@pytest.mark.parametrize("error", [ValueError(), asyncio.CancelledError()])
+async def test_leaving_without_keeping_removes_the_bytes(
+    storage: FileStorage, tmp_path: Path, error: BaseException, *, saved: bool
+) -> None:
+    """A failure before or after the save, a cancellation as well."""
+
+    async def fails() -> None:
+        async with storage.receive("acme") as file:
+            await file.write(BIG)
+            if saved:
+                await file.save()
+            raise error
+
+    with pytest.raises(type(error)):
+        await fails()
+
+    assert files(tmp_path) == []
+
+
+async def test_dropping_takes_keeping_back(storage: FileStorage, tmp_path: Path) -> None:
+    """The data store refused: the bytes go."""
+    async with storage.receive("acme") as file:
+        await file.write(b"x")
+        await file.save()
+        file.keep()
+        file.drop()
+
+    assert files(tmp_path) == []
+
+
+class Gate:
+    """Stops a thread in the middle of a function of `os`, until it is opened."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, target: Any, name: str) -> None:
+        self.reached, self.open = threading.Event(), threading.Event()
+        self._real: Callable[..., Any] = getattr(target, name)
+        monkeypatch.setattr(target, name, self)
+
+    def __call__(self, *arguments: Any, **named: Any) -> Any:
+        """Wait to be opened, then do what the function does."""
+        self.reached.set()
+        assert self.open.wait(10)
+        return self._real(*arguments, **named)
+
+
+@pytest.mark.parametrize(
+    ("target", "name"), [(os, "fsync"), (module, "_make_folder"), (module, "_sync_folder")]
+)
+async def test_a_task_cancelled_while_its_thread_saves_leaves_nothing(
+    storage: FileStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: Any, name: str
+) -> None:
+    """asyncio cancels the task and not the thread: what the thread still makes is removed too."""
+    gate = Gate(monkeypatch, target, name)
+
+    async def store() -> None:
+        async with storage.receive("acme") as file:
+            await file.write(b"x")
+            await file.save()
+
+    task = asyncio.create_task(store())
+    await asyncio.to_thread(gate.reached.wait, 10)
+    task.cancel()
+    threading.Timer(0.05, gate.open.set).start()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    assert files(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("number", "problem", "status"),
+    [
+        (errno.ENOSPC, StorageFull, 507),
+        (errno.EDQUOT, StorageFull, 507),
+        (errno.EROFS, Unavailable, 503),
+        (errno.EIO, Unavailable, 503),
+        (errno.EACCES, Unavailable, 503),
+    ],
+)
+async def test_a_disk_that_takes_nothing_is_a_clear_problem(
+    storage: FileStorage,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    number: int,
+    problem: type[Problem],
+    status: int,
+) -> None:
+    """Full is 507, anything else 503; the error itself is the cause, and no path reaches the client."""
+
+    def fails(_descriptor: int) -> None:
+        raise OSError(number, os.strerror(number), str(tmp_path))
+
+    monkeypatch.setattr(os, "fsync", fails)
+    with pytest.raises(problem) as found:
+        await kept(storage, b"x")
+
+    assert found.value.status == status
+    assert isinstance(found.value.__cause__, OSError)
+    assert str(tmp_path) not in found.value.detail
+    assert files(tmp_path) == []
+
+
+async def test_a_folder_that_vanished_is_a_clear_problem(storage: FileStorage, tmp_path: Path) -> None:
+    """An unmounted volume is 503, not a stack trace."""
+    (tmp_path / "incoming").rmdir()
+
+    with pytest.raises(Unavailable):
+        await kept(storage, b"x")
+
+
+async def test_a_clients_first_document_makes_its_folder_durable(
+    storage: FileStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name lives in its folder, and the folder's name in the one above."""
+    synced: list[str] = []
+    monkeypatch.setattr(module, "_sync_folder", lambda folder: synced.append(folder.name))
+
+    await kept(storage, b"x")
+    await kept(storage, b"y")
+
+    assert synced == ["documents", "acme", "acme"]
+
+
+async def test_the_check_leaves_nothing_behind(storage: FileStorage, tmp_path: Path) -> None:
+    """It writes, reads and removes."""
+    assert await storage.check() == "healthy"
+    assert files(tmp_path) == []
+
+
+async def test_the_check_fails_where_nothing_can_be_written(storage: FileStorage, tmp_path: Path) -> None:
+    """A folder that is gone takes no file."""
+    (tmp_path / "incoming").rmdir()
+
+    with pytest.raises(OSError, match="incoming"):
+        await storage.check()
+
+
+def test_preparing_removes_what_a_killed_process_left(tmp_path: Path) -> None:
+    """After a day: younger files may be uploads of another instance."""
+    storage = FileStorage(tmp_path)
+    storage.prepare()
+    old, young = tmp_path / "incoming" / "old", tmp_path / "incoming" / "young"
+    for path in (old, young):
+        path.touch()
+    os.utime(old, (0, 0))
+
+    storage.prepare()
+
+    assert files(tmp_path) == [young]

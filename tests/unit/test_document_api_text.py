@@ -1,0 +1,81 @@
+"""Which bytes are text, and why others are not."""
+
+from pathlib import Path
+
+import pytest
+
+from document_api.labels import OTHER, BoundedLabel, media_type_label
+from document_api.summaries.text import decode, read_text
+
+
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [
+        (b"plain", "plain"),
+        ("zoë 中文 🙂".encode(), "zoë 中文 🙂"),
+        ("\ufeffwith a mark".encode(), "with a mark"),
+        ("utf-16 é".encode("utf-16"), "utf-16 é"),
+        ("\ufeffbig é".encode("utf-16-be"), "big é"),
+        (b"two\r\nlines\x0c\x1b", "two\r\nlines\x0c\x1b"),
+    ],
+)
+def test_text_is_decoded(data: bytes, text: str) -> None:
+    """UTF-8 with and without a byte order mark, UTF-16 with one."""
+    found = decode(data)
+    assert (found.content, found.reason) == (text, None)
+
+
+@pytest.mark.parametrize("text", ["a中", "a🙂"])
+def test_a_character_cut_off_at_the_end_is_dropped(text: str) -> None:
+    """Only the beginning of a long document is read, and the cut falls anywhere."""
+    data = text.encode()
+    for end in range(2, len(data)):
+        assert decode(data[:end]).content == "a", end
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x89PNG\r\n\x1a\n\x00\x00",
+        b"caf\xe9 au lait",
+        b"text with a \x00 in it",
+        "no mark".encode("utf-16-le"),
+        "\ufeffx".encode("utf-32-le"),
+        b"\xc0\xaf overlong",
+        b"\xed\xa0\x80 surrogate",
+        b"\xff\xfe\x00\xd8\x41\x00",
+    ],
+)
+def test_what_is_no_text_says_so(data: bytes) -> None:
+    """No summary, and a reason; PostgreSQL could not even store a NUL."""
+    found = decode(data)
+    assert (found.content, found.reason) == ("", "not_text")
+
+
+@pytest.mark.parametrize("data", [b"", b" \n\t", b"... --- !!!", "\ufeff".encode(), "🙂".encode()])
+def test_text_without_a_word_has_no_summary(data: bytes) -> None:
+    """Nothing can be said about it."""
+    assert decode(data).reason == "no_words"
+
+
+async def test_only_the_beginning_of_a_file_is_read(tmp_path: Path) -> None:
+    """Memory is bounded by the setting, not by the document."""
+    path = tmp_path / "long"
+    path.write_bytes(b"word " * 1000)
+
+    assert (await read_text(path, 9)).content == "word word"
+
+
+def test_the_first_clients_keep_their_name_as_a_label() -> None:
+    """The rest share one: time series stay few."""
+    label = BoundedLabel(limit=2)
+    assert [label.of(name) for name in ("a", "b", "c", "a", "c")] == ["a", "b", OTHER, "a", OTHER]
+
+
+@pytest.mark.parametrize(
+    ("media_type", "label"),
+    [("text/plain", "text/plain"), ("text/x-mine", OTHER), ("", OTHER), ("TEXT/PLAIN", OTHER)],
+)
+def test_media_types_of_a_clients_own_share_a_label(media_type: str, label: str) -> None:
+    """The list is closed."""
+    assert media_type_label(media_type) == label
