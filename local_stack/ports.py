@@ -75,7 +75,7 @@ def _describe(pids: Collection[int]) -> str:
 
 def _describe_one(pid: int) -> str:
     try:
-        command = textwrap.shorten(" ".join(psutil.Process(pid).cmdline()), 120, placeholder=" ...")
-        return f"process {pid} ({command})"
+        words = psutil.Process(pid).cmdline()
     except psutil.Error:
         return f"process {pid}"
+    return f"process {pid} ({textwrap.shorten(' '.join(words), 120, placeholder=' ...')})"
