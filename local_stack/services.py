@@ -22,6 +22,7 @@ class Service:
     directory: Path
     environment: Mapping[str, str] = field(default_factory=dict)
     inputs: str = ""  # digest of code and configuration: another one means a restart
+    output: Path | None = None  # what it writes to stdout, where that is apart from its log
     user: str | None = None
     stop_signal: str = "TERM"
     stop_seconds: int = 15

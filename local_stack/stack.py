@@ -2,7 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
+from data_store.settings import DataStoreSettings
+from document_api.settings import DocumentApiSettings
 from local_stack.build import PROGRAMS
 from local_stack.health import HttpProbe
 from local_stack.nginx import LoadBalancer
@@ -11,19 +14,11 @@ from local_stack.services import Service, digest_files, digest_texts
 from local_stack.settings import CHECKOUT, Settings
 from local_stack.state import State
 
-# What the services take from the shell that starts the stack.
-PASSED_ON = (
-    "DATABASE_POOL_SIZE",
-    "DATABASE_POOL_TIMEOUT_SECONDS",
-    "DATA_STORE_TIMEOUT_SECONDS",
-    "LOG_LEVEL",
-    "MAX_UPLOAD_BYTES",
-    "SLOW_REQUEST_SECONDS",
-    "SLOW_STATEMENT_SECONDS",
-    "STATEMENT_TIMEOUT_SECONDS",
-    "WORKERS",
+# What the services take from the shell that starts the stack: every setting of theirs, and telemetry's.
+PASSED_ON = frozenset(
+    name.upper() for settings in (DocumentApiSettings, DataStoreSettings) for name in settings.model_fields
 )
-PASSED_ON_PREFIXES = ("LLM_", "OTEL_")
+PASSED_ON_PREFIXES = ("OTEL_",)
 
 # A demonstration is watched: telemetry arrives within seconds.
 TELEMETRY_DELAYS = {
@@ -125,7 +120,7 @@ class Stack:
             listen=str(self.http_port),
             upstream_ports=self.settings.document_api_ports,
             max_upload_bytes=self.settings.max_upload_bytes,
-            access_log=self.state.access_log,
+            access_log=Path("/dev/stdout"),  # supervisor writes the file and rotates it
             config_dir=self.state.config / "nginx",
             run_dir=self.state.run,
         )
@@ -137,6 +132,7 @@ class Stack:
             probe=HttpProbe(self.http_port, "/nginx-health"),
             priority=500,
             url=self.url,
+            output=self.state.access_log,
             stop_signal="QUIT",
         )
 

@@ -58,9 +58,7 @@ startretries=3
 stopsignal={stop_signal}
 stopwaitsecs={stop_seconds}
 killasgroup=true
-redirect_stderr=true
-stdout_logfile={log}
-stdout_logfile_maxbytes=10MB
+{output}stdout_logfile_maxbytes=20MB
 stdout_logfile_backups=3
 {user}"""
 
@@ -225,9 +223,15 @@ class Supervisor:
             priority=service.priority,
             stop_signal=service.stop_signal,
             stop_seconds=service.stop_seconds,
-            log=_escaped(self.log_file(service.name)),
+            output=self._output(service),
             user=f"user={service.user}\n" if service.user else "",
         )
+
+    def _output(self, service: Service) -> str:
+        log = _escaped(self.log_file(service.name))
+        if service.output is None:
+            return f"redirect_stderr=true\nstdout_logfile={log}\n"
+        return f"stderr_logfile={log}\nstdout_logfile={_escaped(service.output)}\n"
 
 
 def _escaped(value: object) -> str:

@@ -27,7 +27,6 @@ from local_stack.supervision import Supervisor
 HEALTHY_SECONDS = 60.0
 TELLING_LINES = 15
 GIVEN_UP_AFTER_STARTS = 3
-ACCESS_LOG_BYTES = 50_000_000
 
 
 class Up:
@@ -66,7 +65,6 @@ class Up:
         self._start(stack.data_store(self._environment))
         for instance in stack.document_apis(self._environment):
             self._start(instance)
-        self._rotate_access_log()
         self._start(stack.nginx())
         self._announce(stack)
         self._start_back_ends(stack)
@@ -156,14 +154,6 @@ class Up:
 
     def _build_log(self, program: Program) -> Path:
         return self._state.logs / f"build-{program.name}.log"
-
-    def _rotate_access_log(self) -> None:
-        """Put a grown access log aside when nginx does not have it open."""
-        log = self._state.access_log
-        process = self._supervisor.processes().get("nginx")
-        running = process is not None and process.state == "RUNNING"
-        if not running and log.exists() and log.stat().st_size > ACCESS_LOG_BYTES:
-            log.replace(log.with_name(f"{log.name}.1"))
 
     def _what_runs(self) -> str:
         running = [

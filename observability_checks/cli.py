@@ -16,16 +16,18 @@ from observability_checks.api import Api
 from observability_checks.checks import CHECKS
 from observability_checks.context import Context
 from observability_checks.options import SERVERS, Options, Targets
-from observability_checks.polling import describe
+from observability_checks.polling import Deadline, describe, wait_until_none
 from observability_checks.preflight import CouldNotRunError, reach_back_ends
 from observability_checks.report import Reporter, make_console
 from observability_checks.results import Results
-from observability_checks.story import StoryTeller
+from observability_checks.story import Story, StoryTeller, unsettled
 from observability_checks.story_view import render
 
 PASSED, FAILED, COULD_NOT_RUN = 0, 1, 2
 Number = TypeVar("Number", int, float)
 _TIMEOUT_SECONDS = 30.0
+# A request that nobody knows after this time is not on its way: telemetry takes up to 5 s.
+_EXPLAIN_SECONDS = 10.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -215,11 +217,29 @@ def _context(
 
 
 def _explain(given: argparse.Namespace, targets: Targets, http: httpx.Client) -> int:
-    story = StoryTeller(reach_back_ends(http, targets, with_api=False)).tell(given.explain)
+    story = _settled_story(
+        StoryTeller(reach_back_ends(http, targets, with_api=False)),
+        given.explain,
+        Deadline(min(given.deadline, _EXPLAIN_SECONDS)),
+    )
     if given.json:
         _write(given.json, story.as_dict())
     render(story, make_console())
     return PASSED if story.found else FAILED
+
+
+def _settled_story(teller: StoryTeller, correlation_id: str, deadline: Deadline) -> Story:
+    """Tell the story once all of it has arrived, or as much of it as there is at the end."""
+    story = teller.tell(correlation_id)
+
+    def missing() -> list[str]:
+        nonlocal story
+        story = teller.tell(correlation_id)
+        return unsettled(story)
+
+    if unsettled(story):
+        wait_until_none(missing, deadline)
+    return story
 
 
 def _write(file: Path, content: dict[str, Any]) -> None:

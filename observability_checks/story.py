@@ -40,6 +40,7 @@ class StoryLine:
     """One log line, and when it was written after the request began (None without a trace)."""
 
     offset_ms: float | None
+    trace_id: str | None
     time: float
     service: str
     level: str
@@ -49,7 +50,7 @@ class StoryLine:
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """One SQL statement; its text (with placeholders) is only known where DEBUG is logged."""
+    """One SQL statement; its text has placeholders."""
 
     summary: str
     service: str
@@ -142,6 +143,16 @@ class StoryTeller:
         return {**links, f"logs ({self._logs.name})": self._logs.link(correlation_id)}
 
 
+def unsettled(story: Story) -> list[str]:
+    """Say what must still arrive: a request of a moment ago is seen in parts."""
+    if not story.found:
+        return ["no back end knows it"]
+    if not story.spans:
+        return ["no spans yet"] if any(line.trace_id for line in story.lines) else []
+    heard = {line.service for line in story.lines}
+    return sorted(f"no line of {service} yet" for service in {span.service for span in story.spans} - heard)
+
+
 def join(
     correlation_id: str,
     traces: Sequence[Trace],
@@ -157,7 +168,7 @@ def join(
         trace_ids=tuple(trace.trace_id for trace in traces),
         spans=spans,
         lines=tuple(_line(record, begin) for record in sorted(records, key=lambda record: record.time_ns)),
-        statements=tuple(_statements(traces, records, correlation_id)),
+        statements=tuple(_statements(traces, correlation_id)),
         metric_points=tuple(sorted(metric_points, key=lambda point: (point.metric, point.time))),
         links=dict(links),
         gaps=tuple(_gaps(spans, records, metric_points)),
@@ -204,23 +215,24 @@ def _descend(trace: Trace, span: SpanRecord, begin: int, depth: int) -> Iterator
 def _line(record: LogRecord, begin: int | None) -> StoryLine:
     offset = None if begin is None else round(record.time_ns / 1_000_000 - begin / 1000, 3)
     return StoryLine(
-        offset, record.time_ns / 1e9, record.service, record.level, record.message, record.fields
+        offset,
+        record.trace_id,
+        record.time_ns / 1e9,
+        record.service,
+        record.level,
+        record.message,
+        record.fields,
     )
 
 
-def _statements(
-    traces: Sequence[Trace], records: Sequence[LogRecord], correlation_id: str
-) -> Iterator[Statement]:
-    texts = {
-        record.span_id: record.fields.get("context_data_statement") for record in records if record.span_id
-    }
+def _statements(traces: Sequence[Trace], correlation_id: str) -> Iterator[Statement]:
     for trace in traces:
         for span in trace.named(SpanName.SQL_EXECUTION):
             yield Statement(
                 summary=str(span.attributes.get(db.DB_QUERY_SUMMARY, span.name)),
                 service=span.service,
                 duration_ms=span.duration_us / 1000,
-                text=texts.get(span.span_id),
+                text=str(span.attributes[db.DB_QUERY_TEXT]) if db.DB_QUERY_TEXT in span.attributes else None,
                 comment=f"correlation_id='{correlation_id}',traceparent='00-{span.trace_id}-{span.span_id}-..'",
             )
 

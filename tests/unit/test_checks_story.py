@@ -9,7 +9,7 @@ from rich.console import Console
 
 from observability_checks.backends.jaeger import parse_trace
 from observability_checks.backends.victorialogs import parse
-from observability_checks.story import MetricPoint, Story, join
+from observability_checks.story import MetricPoint, Story, join, unsettled
 from observability_checks.story_view import render
 
 RECORDED = Path(__file__).parent / "recorded"
@@ -56,8 +56,8 @@ def test_lines_of_all_services_stand_in_the_order_of_time():
     assert len(story.lines) == 4
 
 
-def test_a_statement_has_its_text_where_debug_is_logged():
-    """The span never holds the text; a DEBUG line of the same span does, with placeholders."""
+def test_a_statement_has_the_text_of_its_span():
+    """With placeholders, as the data store recorded it; None where it recorded none."""
     (statement,) = join(ID, [TRACE], RECORDS, [POINT], LINKS).statements
     assert (statement.summary, statement.service, statement.text) == (
         "INSERT document_metadata",
@@ -65,12 +65,21 @@ def test_a_statement_has_its_text_where_debug_is_logged():
         None,
     )
     span = next(TRACE.named("sql_execution"))
-    debug = replace(
-        RECORDS[0], span_id=span.span_id, fields={"context_data_statement": "INSERT INTO ... %(id)s"}
-    )
-    (statement,) = join(ID, [TRACE], [*RECORDS, debug], [POINT], LINKS).statements
+    told = replace(span, attributes={**span.attributes, "db.query.text": "INSERT INTO ... %(id)s"})
+    trace = replace(TRACE, spans=tuple(told if each is span else each for each in TRACE.spans))
+    (statement,) = join(ID, [trace], RECORDS, [POINT], LINKS).statements
     assert statement.text == "INSERT INTO ... %(id)s"
-    assert f"correlation_id='{ID}',traceparent='00-{span.trace_id}-{span.span_id}" in statement.comment
+
+
+def test_a_story_is_settled_when_every_service_of_its_trace_has_been_heard():
+    """Neither spans without a line nor a line with a trace but no spans is the whole story."""
+    assert unsettled(join(ID, [TRACE], RECORDS, [], LINKS)) == []
+    without = [record for record in RECORDS if record.service != "data-store"]
+    assert unsettled(join(ID, [TRACE], without, [], LINKS)) == ["no line of data-store yet"]
+    assert unsettled(join(ID, [], RECORDS, [], LINKS)) == ["no spans yet"]
+    untraced = [replace(record, trace_id=None) for record in RECORDS]
+    assert unsettled(join(ID, [], untraced, [], LINKS)) == []
+    assert unsettled(join(ID, [], [], [], LINKS)) == ["no back end knows it"]
 
 
 def test_what_was_not_found_is_said():
