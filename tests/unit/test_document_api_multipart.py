@@ -5,7 +5,8 @@ from collections.abc import AsyncIterator, Iterable
 import pytest
 from starlette.requests import ClientDisconnect, Request
 
-from document_api.documents.multipart import ENVELOPE_BYTES, MultipartFile, safe_filename
+from document_api.documents.multipart import MultipartFile, safe_filename
+from document_api.settings import MULTIPART_ENVELOPE_BYTES
 from observability import Problem
 
 BOUNDARY = "XX"
@@ -268,6 +269,18 @@ async def test_a_body_of_another_kind_is_refused(content_type: str, status: int)
     assert "send one multipart/form-data part" in detail
 
 
+@pytest.mark.parametrize(("length", "accepted"), [(70, True), (71, False)])
+async def test_a_boundary_has_at_most_seventy_characters(length: int, *, accepted: bool) -> None:
+    """RFC 2046, 5.1.1: what is held to find the next boundary is bounded."""
+    long = b"x" * length
+    data = body(part(CONTENT)).replace(BOUNDARY.encode() + b"\r", long + b"\r").replace(b"XX--", long + b"--")
+    content_type = f"multipart/form-data; boundary={long.decode()}"
+    if accepted:
+        assert (await upload(data, content_type=content_type))[0] == CONTENT
+    else:
+        assert (await refusal(data, content_type=content_type))[0] == 400
+
+
 async def test_a_quoted_boundary_is_understood() -> None:
     """RFC 2046 allows quotes."""
     content, _, _ = await upload(body(part(CONTENT)), content_type='multipart/form-data; boundary="XX"')
@@ -293,7 +306,7 @@ async def test_a_body_that_declares_too_much_is_refused_unread() -> None:
     async def receive() -> dict[str, object]:
         raise AssertionError("read")
 
-    scope = request([], length=LIMIT + ENVELOPE_BYTES + 1).scope
+    scope = request([], length=LIMIT + MULTIPART_ENVELOPE_BYTES + 1).scope
     with pytest.raises(Problem) as problem:
         await read(MultipartFile(Request(scope, receive)))
     assert problem.value.status == 413
@@ -324,7 +337,9 @@ async def test_the_limit_holds_while_streaming() -> None:
 
 async def test_other_fields_are_bounded_as_well() -> None:
     """A form without end is no way around the limit."""
-    status, _ = await refusal(body(part(b"x" * (LIMIT + ENVELOPE_BYTES), 'name="note"'), part(CONTENT)))
+    status, _ = await refusal(
+        body(part(b"x" * (LIMIT + MULTIPART_ENVELOPE_BYTES), 'name="note"'), part(CONTENT))
+    )
     assert status == 413
 
 

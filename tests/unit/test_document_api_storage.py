@@ -104,22 +104,23 @@ async def test_dropping_takes_keeping_back(storage: FileStorage, tmp_path: Path)
 
 
 class Gate:
-    """Stops a thread in the middle of a function of `os`, until it is opened."""
+    """Stops a thread right after a function has done its work, until it is opened."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, target: Any, name: str) -> None:
         self.reached, self.open = threading.Event(), threading.Event()
-        self._real: Callable[..., Any] = getattr(target, name)
-        monkeypatch.setattr(target, name, self)
+        real: Callable[..., Any] = getattr(target, name)
 
-    def __call__(self, *arguments: Any, **named: Any) -> Any:
-        """Wait to be opened, then do what the function does."""
-        self.reached.set()
-        assert self.open.wait(10)
-        return self._real(*arguments, **named)
+        def stopped(*arguments: Any, **named: Any) -> Any:
+            result = real(*arguments, **named)
+            self.reached.set()
+            assert self.open.wait(10)
+            return result
+
+        monkeypatch.setattr(target, name, stopped)
 
 
 @pytest.mark.parametrize(
-    ("target", "name"), [(os, "fsync"), (module, "_make_folder"), (module, "_sync_folder")]
+    ("target", "name"), [(os, "fsync"), (module, "_make_folder"), (Path, "rename"), (module, "_sync_folder")]
 )
 async def test_a_task_cancelled_while_its_thread_saves_leaves_nothing(
     storage: FileStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: Any, name: str
@@ -140,6 +141,7 @@ async def test_a_task_cancelled_while_its_thread_saves_leaves_nothing(
         await task
 
     assert files(tmp_path) == []
+    assert gate.open.is_set(), "the block was left while its thread still worked"
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,8 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Any
+from contextlib import asynccontextmanager, suppress
+from typing import Any, Final
 
 import httpx
 import pytest
@@ -80,6 +80,18 @@ async def _request_of(reader: asyncio.StreamReader) -> tuple[str, dict[str, Any]
     return head, body
 
 
+DRIPS: Final = "a byte now and then"
+
+
+async def _drip(writer: asyncio.StreamWriter) -> None:
+    writer.write(b"HTTP/1.1 200 X\r\nContent-Length: 100000\r\n\r\n")
+    with suppress(ConnectionError):
+        while not writer.is_closing():
+            writer.write(b" ")
+            await writer.drain()
+            await asyncio.sleep(0.01)
+
+
 class Model:
     """A server that speaks the chat API over a real socket, and remembers what it was asked."""
 
@@ -93,6 +105,9 @@ class Model:
             self.asked.append(await _request_of(reader))
             if self.body is None:
                 await reader.read()  # until the client gives up
+                return
+            if self.body == DRIPS:
+                await _drip(writer)
                 return
             data = self.body.encode()
             writer.write(
@@ -214,6 +229,7 @@ FAILURES: dict[str, tuple[Model | None, str]] = {
     "answers blanks": (Model(200, completion(" \n ")), "llm_invalid_answer"),
     "answers a list": (Model(200, "[]"), "llm_invalid_answer"),
     "hangs": (Model(200, None), "llm_timeout"),
+    "never ends": (Model(200, DRIPS), "llm_timeout"),
     "is not there": (None, "llm_unreachable"),
 }
 
