@@ -138,7 +138,7 @@ class StoryTeller:
     def _links(self, correlation_id: str, traces: Sequence[Trace]) -> dict[str, str]:
         links = {}
         for trace in traces:
-            links["trace (Jaeger's UI)"] = self._jaeger.link(trace.trace_id)
+            links["trace (Jaeger's page, in its official image)"] = self._jaeger.link(trace.trace_id)
             links["trace (JSON)"] = self._jaeger.api_link(trace.trace_id)
         return {**links, f"logs ({self._logs.name})": self._logs.link(correlation_id)}
 
@@ -183,7 +183,7 @@ def _gaps(
     if not records:
         yield "no log line has this correlation ID"
     if not points:
-        yield "no exemplar has this correlation ID (Prometheus keeps one for each series and interval)"
+        yield "no exemplar has this correlation ID (they take a few seconds, and one is kept for each series and interval)"
 
 
 def _begin_us(traces: Sequence[Trace]) -> int | None:

@@ -9,7 +9,8 @@ from observability_checks.story import MetricPoint, Statement, Story, StoryLine,
 
 # Shown with a span; the rest is one click away in Jaeger.
 _HIDDEN_PREFIXES = ("otel.", "span.", "network.", "url.", "user_agent.", "server.", "internal.")
-_HIDDEN = {"correlation_id", "client_id", "error", "http.request.method", "http.route"}
+# The statement's text has a section of its own.
+_HIDDEN = {"db.query.text", "correlation_id", "client_id", "error", "http.request.method", "http.route"}
 _LEVEL_STYLES = {"DEBUG": "dim", "WARNING": "yellow", "ERROR": "bold red", "CRITICAL": "bold red"}
 
 
@@ -69,10 +70,8 @@ def _log_line(line: StoryLine) -> Text:
 
 
 def _statement(statement: Statement) -> Text:
-    text = Text(
-        f"{statement.duration_ms:8.1f} ms  {statement.summary} [{statement.service}] /*{statement.comment}*/"
-    )
-    return text.append(f"\n      {statement.text}") if statement.text else text
+    text = " ".join((statement.text or statement.summary).split())
+    return Text(f"{statement.duration_ms:8.1f} ms  [{statement.service}] {text} /*{statement.comment}*/")
 
 
 def _metric_point(point: MetricPoint) -> Text:

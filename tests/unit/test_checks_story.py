@@ -107,7 +107,7 @@ def test_everything_is_shown_however_narrow_the_output_is():
         f"Request {ID}",
         "transaction_commit [data-store internal] success_status=committed",
         "nginx        PUT /clients/acme/upload-document 200",
-        "INSERT document_metadata [data-store]",
+        "[data-store] INSERT document_metadata /*correlation_id=",
         "http_requests_total{status=200} 1",
         "trace: http://jaeger/trace/1",
     ):

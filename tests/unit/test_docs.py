@@ -18,7 +18,9 @@ DASHBOARD = (ROOT / "observability-dashboard.md").read_text()
 def rows(text: str, heading: str) -> dict[str, str]:
     """First code span of each table row below a heading, with the whole row."""
     section = text.split(f"## {heading}\n", 1)[1].split("\n## ", 1)[0]
-    return {match[1]: line for line in section.splitlines() if (match := re.search(r"\| `([A-Z_]+)` \|", line))}
+    return {
+        match[1]: line for line in section.splitlines() if (match := re.search(r"\| `([A-Z_]+)` \|", line))
+    }
 
 
 def test_readme_lists_exactly_the_settings_of_the_services_with_their_meaning():
@@ -31,7 +33,9 @@ def test_readme_lists_exactly_the_settings_of_the_services_with_their_meaning():
 
 def test_readme_lists_exactly_the_ports_with_their_defaults():
     """Every port of the local stack has a row that names its variable and its default."""
-    ports = {name: field.default for name, field in StackSettings.model_fields.items() if name.endswith("_port")}
+    ports = {
+        name: field.default for name, field in StackSettings.model_fields.items() if name.endswith("_port")
+    }
     documented = rows(README, "Ports")
     assert set(documented) == {name.upper() for name in ports}
     assert all(f"{default or 80}" in documented[name.upper()] for name, default in ports.items())
