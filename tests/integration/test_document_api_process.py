@@ -282,6 +282,47 @@ def test_requests_on_one_connection_do_not_share_their_context(tmp_path: Path) -
     assert len({answer["trace"] for answer in answers}) == 5
 
 
+REMEMBERS: Final = """
+from contextvars import ContextVar
+from observability.service import ServiceSettings, serve
+seen = ContextVar("seen", default=0)
+def app():
+    async def answer(scope, receive, send):
+        if scope["type"] != "http":
+            return
+        if scope["path"] == "/set":
+            while (await receive()).get("more_body"):
+                pass
+        body = str(seen.get()).encode()
+        seen.set(seen.get() + 1)
+        headers = [(b"content-length", b"%d" % len(body))]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+    return answer
+if __name__ == "__main__":
+    serve("remembers:app", ServiceSettings())
+"""
+
+
+def test_services_are_served_with_a_fresh_context_for_each_request(tmp_path: Path) -> None:
+    """What one request puts into a context variable, the next on its connection does not see."""
+    (tmp_path / "remembers.py").write_text(REMEMBERS)
+    with running("remembers", PYTHONPATH=f"{tmp_path}:{CHECKOUT}") as (_, url):
+        host, port = url.removeprefix("http://").split(":")
+        received = b""
+        with socket.create_connection((host, int(port)), timeout=SECONDS) as connection:
+            request = b"PUT /set HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n" + b"x" * 100_000
+            sender = threading.Thread(target=connection.sendall, args=(request * 20,))
+            sender.start()
+            while len(re.findall(rb"\r\n\r\n\d", received)) < 20:
+                data = connection.recv(65536)
+                assert data, received
+                received += data
+            sender.join()
+
+    assert set(re.findall(rb"\r\n\r\n(\d)", received)) == {b"0"}
+
+
 def test_a_port_that_is_taken_ends_the_start_without_a_stack_trace(tmp_path: Path) -> None:
     """The line says which address is in use."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
