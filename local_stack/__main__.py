@@ -8,16 +8,13 @@ from pathlib import Path
 
 from local_stack.build import PROGRAMS, BuildError, bin_dir, build, cache_dir
 from local_stack.errors import StackError, UsageError
+from local_stack.exit_codes import FAILED, INTERRUPTED, MISUSED
 from local_stack.log_files import files_of, tail
 from local_stack.progress import Progress
 from local_stack.settings import Settings
 from local_stack.state import State
 from local_stack.status import down, status
 from local_stack.up import Up
-
-FAILED = 1
-MISUSED = 2
-INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -3,6 +3,7 @@
 import fcntl
 import hashlib
 import os
+import socket
 import stat
 import tempfile
 from collections.abc import Iterator
@@ -64,6 +65,16 @@ class State:
         if len(os.fsencode(inside)) <= LONGEST_SOCKET_PATH:
             return inside
         return Path(tempfile.gettempdir()) / f"robin-{os.geteuid()}-{self.digest}" / "supervisor.sock"
+
+    @property
+    def supervised(self) -> bool:
+        """Whether a supervisor runs this stack."""
+        with socket.socket(socket.AF_UNIX) as client:
+            try:
+                client.connect(str(self.supervisor_socket))
+            except OSError:
+                return False
+        return True
 
     @property
     def digest(self) -> str:

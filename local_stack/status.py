@@ -2,21 +2,13 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from enum import IntEnum
 
+from local_stack.exit_codes import Health
 from local_stack.leftovers import stop_leftovers
 from local_stack.progress import Progress
 from local_stack.register import Entry, Register
 from local_stack.state import State
 from local_stack.supervision import ProcessInfo, Supervisor
-
-
-class Health(IntEnum):
-    """What `status` exits with."""
-
-    HEALTHY = 0
-    UNHEALTHY = 1
-    NOT_RUNNING = 3
 
 
 def status(state: State, progress: Progress) -> Health:

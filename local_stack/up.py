@@ -12,6 +12,7 @@ from pathlib import Path
 from local_stack import postgres
 from local_stack.back_ends import BackEnds
 from local_stack.build import PROGRAMS, Program, build, cache_dir, is_built
+from local_stack.closing import closing_table, curl_example
 from local_stack.errors import StackError
 from local_stack.leftovers import stop_leftovers
 from local_stack.log_files import tail
@@ -116,7 +117,7 @@ class Up:
         write_atomically(self._state.endpoints_file, json.dumps(stack.endpoints(), indent=2) + "\n", 0o644)
         self._serving = stack.url
         self._progress.step(f"the APIs serve: {stack.url}")
-        self._progress.line(f"  try: {curl_example(stack)}")
+        self._progress.line(f"  try: {curl_example(stack.url)}")
 
     def _start_back_ends(self, stack: Stack) -> None:
         cache = cache_dir(self._environment)
@@ -167,27 +168,17 @@ class Up:
         return "\n".join([*lines, "go on with: ./setup-and-run.sh    stop with: ./setup-and-run.sh --down"])
 
 
-def curl_example(stack: Stack) -> str:
-    """Return one command to try."""
-    return f"curl -X PUT -F file=@README.md {stack.url}/clients/test-client-123/upload-document"
-
-
 def table(stack: Stack, state: State) -> str:
     """Return where everything is, at the end."""
     endpoints = stack.endpoints()
-    rows = [
-        ("the system", stack.url),
-        ("API documentation", f"{stack.url}/docs"),
+    places = [
         ("metrics", f"{endpoints['prometheus']}  (Prometheus)"),
         ("traces", f"{endpoints['jaeger']}/api/traces?service=document-api  (Jaeger)"),
         ("logs", f"{endpoints['logs']}/select/vmui/  (VictoriaLogs)"),
         ("alerts", f"{endpoints['alertmanager']}/api/v2/alerts  (Alertmanager)"),
         ("state and logs", str(state.root)),
-        ("try", curl_example(stack)),
-        ("check", "python test_observability.py --all"),
-        ("stop", "./setup-and-run.sh --down"),
     ]
-    return "\n" + "\n".join(f"  {what:<18} {where}" for what, where in rows)
+    return closing_table(stack.url, places)
 
 
 def _ended(process: subprocess.Popen[str]) -> bool:

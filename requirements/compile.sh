@@ -6,7 +6,7 @@ main() {
   cd "$(dirname "${BASH_SOURCE[0]}")/.."
   # dev.txt holds everything and is solved first; the others are its subsets.
   compile dev dev "$@"
-  for extra in local-stack document-api data-store; do
+  for extra in local-stack checks document-api data-store; do
     compile "$extra" "$extra" --constraints requirements/dev.txt
   done
 }

@@ -1,0 +1,86 @@
+"""Docker Compose on this checkout."""
+
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import IO
+
+from docker_stack.containers import Container, parse_ps
+from docker_stack.engine import answer_of, ask, engine_version, find_compose
+from docker_stack.model import Model
+from local_stack.errors import StackError, UsageError
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+COMPOSE_FILE = CHECKOUT / "docker-compose.yml"
+HOW_TO_GET_COMPOSE = (
+    "Docker Compose 2 is missing: install the package docker-compose-plugin of docs.docker.com"
+)
+
+
+class Compose:
+    """One way to call it; the current folder is the checkout's."""
+
+    def __init__(self, command: tuple[str, ...]) -> None:
+        self._command = command
+
+    @classmethod
+    def find(cls) -> "Compose":
+        """Return it, or say what is missing."""
+        engine = engine_version()
+        if not engine.well:
+            raise StackError(f"no Docker engine answers: {engine.reason}")
+        command = find_compose()
+        if command is None:
+            raise StackError(HOW_TO_GET_COMPOSE)
+        return cls(command)
+
+    @cached_property
+    def model(self) -> Model:
+        """What the file asks for."""
+        return Model.parse(answer_of((*self._command, "config", "--format", "json")))
+
+    def containers(self) -> list[Container]:
+        """All containers, those that have ended as well."""
+        return parse_ps(answer_of((*self._command, "ps", "--all", "--format", "json")))
+
+    def runs(self) -> bool:
+        """Whether any of it runs."""
+        return bool(answer_of((*self._command, "ps", "--quiet")).strip())
+
+    @contextmanager
+    def up(self, output: IO[str]) -> Iterator[subprocess.Popen[str]]:
+        """Begin to build and start everything; what Compose says goes to `output`."""
+        with subprocess.Popen(
+            (*self._command, "up", "--detach", "--build"),
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            text=True,
+        ) as process:
+            yield process
+
+    def down(self) -> int:
+        """Stop and remove the containers; the volumes stay. Compose shows what it does."""
+        return subprocess.run((*self._command, "down"), check=False).returncode
+
+    def last_lines(self, service: str, count: int) -> list[str]:
+        """Return what the containers of a service wrote last."""
+        answer = ask((*self._command, "logs", "--no-color", "--tail", str(count), service))
+        return (answer.output or answer.error).splitlines()
+
+    def show_logs(self, service: str, lines: int) -> int:
+        """Show what the containers of a service wrote last."""
+        if service not in self.model.services:
+            known = ", ".join(sorted(self.model.services))
+            raise UsageError(f"there is no service {service!r}; there are: {known}")
+        command = (*self._command, "logs", "--tail", str(lines), service)
+        return subprocess.run(command, check=False).returncode
+
+    @staticmethod
+    def health_output(container: Container) -> str:
+        """Return what the last health check of a container printed."""
+        template = "{{if .State.Health}}{{range .State.Health.Log}}{{println .Output}}{{end}}{{end}}"
+        lines = ask(("docker", "inspect", "--format", template, container.name)).output.split("\n")
+        return next((line.strip() for line in reversed(lines) if line.strip()), "")
