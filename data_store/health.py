@@ -14,10 +14,10 @@ from pydantic import BaseModel
 from sqlalchemy import text
 
 from data_store.database import HEALTH_CONNECTIONS
-from data_store.records.schemas import Timestamp
 from observability import Telemetry, run_checks
 from observability.database import DatabaseTelemetry
-from observability.health import Check, overall, status_code
+from observability.fields import Timestamp
+from observability.health import Check, SingleFlight, overall, status_code
 from observability.signals import HealthStatus
 
 DATABASE: Final = "database"
@@ -60,9 +60,13 @@ class DatabaseProbe:
     def __init__(self, database: DatabaseTelemetry) -> None:
         self._database = database
         self._threads = CapacityLimiter(HEALTH_CONNECTIONS)
+        self._single = SingleFlight(self._in_thread)
 
     async def ask(self) -> _Probed:
-        """Return the tables that can be used and how long the answer took."""
+        """Return the tables that can be used and how long the answer took; one question at a time is asked."""
+        return await self._single()
+
+    async def _in_thread(self) -> _Probed:
         return await run_sync(self._ask, limiter=self._threads, abandon_on_cancel=True)
 
     def _ask(self) -> _Probed:

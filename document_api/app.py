@@ -61,6 +61,7 @@ def create_app(settings: DocumentApiSettings | None = None, telemetry: Telemetry
                 telemetry,
             )
             storage = FileStorage(settings.upload_dir)
+            await run_sync(storage.prepare)
             summarizer = await stack.enter_async_context(_summarizer(settings, telemetry))
             yield State(
                 documents=DocumentService(storage, store, summarizer, telemetry, settings),

@@ -10,6 +10,7 @@ from document_api import SERVICE_NAME, VERSION
 from document_api.documents.storage import FileStorage
 from document_api.documents.store_client import StoreClient
 from observability import Telemetry, run_checks
+from observability.fields import Timestamp
 from observability.health import overall, status_code
 from observability.signals import HealthStatus
 
@@ -21,7 +22,7 @@ class Health(BaseModel):
 
     status: HealthStatus
     service: str = SERVICE_NAME
-    timestamp: datetime = Field(default_factory=lambda: datetime.now(UTC))
+    timestamp: Timestamp = Field(default_factory=lambda: datetime.now(UTC))
     components: dict[str, HealthStatus]
     version: str = VERSION
 

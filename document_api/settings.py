@@ -25,7 +25,7 @@ class DocumentApiSettings(ServiceSettings):
     )
     summary_max_chars: int = Field(500, ge=50, le=10_000, description="Longest summary, in characters")
     summary_input_bytes: int = Field(
-        256 * 1024, ge=1024, description="How much of a document, from its start, is read for the summary"
+        64 * 1024, ge=1024, description="How much of a document, from its start, is read for the summary"
     )
     llm_base_url: HttpUrl | None = Field(
         None,

@@ -64,7 +64,7 @@ class JsonFormatter(logging.Formatter):
             "span_id": trace.format_span_id(span.span_id) if span.is_valid else "",
             "logger": record.name,
         }
-        return json.dumps(line, default=str, ensure_ascii=False)
+        return json.dumps(line, default=str)
 
 
 def configure_logging(service_name: str, level: str, provider: LoggerProvider) -> None:

@@ -15,7 +15,7 @@ USAGE_ERROR: Final = 2
 class ServiceSettings(BaseSettings):
     """Settings that every service has, each from the environment variable of its name."""
 
-    model_config = SettingsConfigDict(frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
 
     host: str = Field("127.0.0.1", description="Address to listen on")
     port: int = Field(8000, ge=1, le=65535, description="Port to listen on")

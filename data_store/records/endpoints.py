@@ -1,16 +1,14 @@
 """HTTP of the records. Endpoints are plain functions: each runs in a thread that may wait for the database."""
 
-from typing import Annotated
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter
 from sqlalchemy import RowMapping
 
 from data_store.body_limit import MAX_BODY_BYTES
 from data_store.records.repository import DocumentRepository
-from data_store.records.schemas import INT64_MAX, Document, NewDocument
+from data_store.records.schemas import Document, NewDocument
 from observability import ClientId, NotFound
-
-DocumentId = Annotated[int, Path(ge=1, le=INT64_MAX, description="The document's number")]
+from observability.fields import DocumentId
 
 
 def records_router(documents: DocumentRepository) -> APIRouter:

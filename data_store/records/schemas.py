@@ -1,11 +1,10 @@
 """What goes in and out of the records' endpoints."""
 
-from datetime import UTC, datetime
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-INT64_MAX: Final = 2**63 - 1
+from observability.fields import INT64_MAX, Timestamp
 
 
 def _without_nul(value: str) -> str:
@@ -14,13 +13,7 @@ def _without_nul(value: str) -> str:
     return value
 
 
-def rfc3339(moment: datetime) -> str:
-    """Return a moment as RFC 3339 in UTC, always with microseconds."""
-    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-
-
 StoredText = Annotated[str, AfterValidator(_without_nul)]
-Timestamp = Annotated[datetime, PlainSerializer(rfc3339, return_type=str)]
 
 
 class NewDocument(BaseModel):

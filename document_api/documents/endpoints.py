@@ -2,16 +2,16 @@
 
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Depends, Path, Request
+from fastapi import APIRouter, Depends, Request
 
 from document_api.documents.multipart import MultipartFile
 from document_api.documents.schemas import Document, UploadResponse
 from document_api.documents.service import DocumentService
 from observability import ClientId
+from observability.fields import DocumentId
 
 router = APIRouter(prefix="/clients/{client_id}", tags=["documents"])
 
-MAX_ID: Final = 2**63 - 1  # bigint
 _PROBLEM: Final[dict[str, Any]] = {"content": {"application/problem+json": {}}}
 _MULTIPART_BODY: Final[dict[str, Any]] = {
     "requestBody": {
@@ -35,7 +35,6 @@ def _documents(request: Request) -> DocumentService:
 
 
 Documents = Annotated[DocumentService, Depends(_documents)]
-DocumentId = Annotated[int, Path(ge=1, le=MAX_ID, description="The document")]
 
 
 @router.put(

@@ -1,10 +1,9 @@
 """What clients see of a document, and what the data store is told."""
 
-from datetime import datetime
-
 from pydantic import BaseModel, ConfigDict, Field
 
 from document_api.summaries import SummarySource
+from observability.fields import Timestamp
 
 
 class Document(BaseModel):
@@ -17,7 +16,7 @@ class Document(BaseModel):
     filename: str = Field(examples=["test_file.txt"])
     file_size: int = Field(description="Bytes", examples=[50])
     file_type: str = Field(description="Media type", examples=["text/plain"])
-    upload_timestamp: datetime = Field(examples=["2025-08-20T08:10:48.108442Z"])
+    upload_timestamp: Timestamp = Field(examples=["2025-08-20T08:10:48.108442Z"])
     sha256: str = Field(description="Digest of the bytes, hexadecimal")
     summary: str | None = Field(description="None when the text could not be read: summary_reason says why")
     summary_source: SummarySource

@@ -1,6 +1,9 @@
 """What happens to a document, step by step; each `with` is a span of the contract."""
 
 import logging
+from typing import Final
+
+from opentelemetry import trace
 
 from document_api.documents.multipart import MultipartFile
 from document_api.documents.schemas import Document, NewDocument
@@ -14,6 +17,8 @@ from observability import Problem, Telemetry
 from observability.signals import Attribute, Span
 
 logger = logging.getLogger(__name__)
+
+SUMMARIZER_FAILED: Final = "summarizer_failed"
 
 
 class DocumentService:
@@ -86,12 +91,21 @@ class DocumentService:
             if text.reason is not None:
                 summary = Summary(None, SummarySource.NONE, text.reason)
             else:
-                summary = await self._summarizer.summarize(text.content)
+                summary = await self._written_summary(text.content)
             step.set(Attribute.PROCESSING_TIME, step.elapsed())
             step.set(Attribute.SUMMARY_SOURCE, summary.source)
             step.set(Attribute.SUMMARY_REASON, summary.reason)
             self._telemetry.metrics.summaries(1, source=summary.source, reason=summary.reason or "none")
         return summary
+
+    async def _written_summary(self, text: str) -> Summary:
+        """Ask the summarizer; whatever it throws, an upload never fails for its summary."""
+        try:
+            return await self._summarizer.summarize(text)
+        except Exception as error:
+            trace.get_current_span().record_exception(error)
+            logger.exception("The summarizer failed")
+            return Summary(None, SummarySource.NONE, SUMMARIZER_FAILED)
 
     async def _store_metadata(
         self, client_id: str, upload: MultipartFile, file: IncomingFile, summary: Summary

@@ -13,9 +13,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Final, Self
 
+from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
 
 from observability import Problem, Unavailable
+from observability.health import SingleFlight
 from observability.signals import HealthStatus
 
 BACKEND: Final = "file_system"
@@ -38,11 +40,13 @@ class FileStorage:
     def __init__(self, root: Path) -> None:
         self._incoming = root / "incoming"
         self._documents = root / "documents"
+        self._health_thread = CapacityLimiter(1)  # uploads may hold all the others
+        self._single_probe = SingleFlight(self._probe_in_thread)
 
     def prepare(self) -> None:
         """Make the folders and prove that a file can be kept; raises OSError."""
-        self._incoming.mkdir(parents=True, exist_ok=True)
-        self._documents.mkdir(parents=True, exist_ok=True)
+        for folder in (self._incoming, self._documents):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # clients' names are nobody's business
         self._remove_stale()
         self._probe()
 
@@ -58,8 +62,11 @@ class FileStorage:
 
     async def check(self) -> HealthStatus:
         """Write, read and remove a file; raises OSError."""
-        await run_sync(self._probe)
+        await self._single_probe()
         return HealthStatus.HEALTHY
+
+    async def _probe_in_thread(self) -> None:
+        await run_sync(self._probe, limiter=self._health_thread, abandon_on_cancel=True)
 
     def _probe(self) -> None:
         content = uuid.uuid4().bytes

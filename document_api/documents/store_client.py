@@ -62,7 +62,9 @@ class StoreClient:
         base = self._client.base_url
         attributes: dict[str, AttributeValue] = {
             http_attributes.HTTP_REQUEST_METHOD: method,
-            url_attributes.URL_FULL: f"{str(base).rstrip('/')}{path}",
+            url_attributes.URL_FULL: str(
+                base.copy_with(username=None, password=None, path=base.path.rstrip("/") + path)
+            ),
             server_attributes.SERVER_ADDRESS: base.host,
             server_attributes.SERVER_PORT: base.port or (443 if base.scheme == "https" else 80),
         }

@@ -38,7 +38,7 @@ class LlmFailure(StrEnum):
 class _Message(BaseModel):
     model_config = ConfigDict(str_strip_whitespace=True)  # a blank summary is none
 
-    content: str = Field(min_length=1)
+    content: str = Field(min_length=1, pattern=r"^[^\x00]*$")  # PostgreSQL stores no NUL
 
 
 class _Choice(BaseModel):

@@ -32,7 +32,7 @@ class ReadText:
 
 async def read_text(path: Path, limit_bytes: int) -> ReadText:
     """Read at most `limit_bytes` of a file as text: UTF-8, or UTF-16 with a byte order mark; raises OSError."""
-    return decode(await run_sync(_head, path, limit_bytes))
+    return await run_sync(_read, path, limit_bytes)
 
 
 def decode(data: bytes) -> ReadText:
@@ -49,6 +49,6 @@ def decode(data: bytes) -> ReadText:
     return ReadText(content)
 
 
-def _head(path: Path, limit_bytes: int) -> bytes:
+def _read(path: Path, limit_bytes: int) -> ReadText:
     with path.open("rb") as file:
-        return file.read(limit_bytes)
+        return decode(file.read(limit_bytes))

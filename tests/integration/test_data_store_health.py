@@ -5,6 +5,7 @@ import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import httpx
 import psycopg2
@@ -113,3 +114,18 @@ def test_health_requests_count_and_leave_neither_span_nor_line(
     assert telemetry.series(DATABASE_OPERATIONS) == {("SELECT", "pg_catalog.pg_class", "true"): 3}
     assert telemetry.spans() == []
     assert [line for line in telemetry.messages() if "health" in line] == []
+
+
+def test_a_silent_database_is_asked_once_however_many_ask_for_health(telemetry: TelemetrySpy) -> None:
+    """Each question would take a connection away from the requests."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"postgresql://robin@127.0.0.1:{listener.getsockname()[1]}/robin"
+        with data_store_on(url, telemetry, health_deadline_seconds=0.1) as client:
+            assert [client.get("/health").status_code for _ in range(5)] == [503] * 5
+        listener.settimeout(0)
+        connections = 0
+        with suppress(BlockingIOError):
+            while True:
+                listener.accept()[0].close()
+                connections += 1
+    assert connections == 1

@@ -241,3 +241,34 @@ async def test_many_uploads_at_once_keep_their_identities(uploads: Path, telemet
 
     assert [answer.json()["correlation_id"] for answer in answers] == ids
     assert files(uploads) == []
+
+
+def test_an_upload_does_not_fail_for_its_summary(
+    data_store: httpx.Client, uploads: Path, telemetry: TelemetrySpy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A summarizer that throws costs the summary, not the document, and the reason is said."""
+
+    def broken(*_arguments: object, **_options: object) -> None:
+        raise RuntimeError("no sentences today")
+
+    monkeypatch.setattr("lede.summarize", broken)
+    with document_api_on(str(data_store.base_url), uploads, telemetry) as api:
+        answer = upload(api)
+
+    assert answer.status_code == 200
+    metadata = answer.json()["metadata"]
+    assert (metadata["summary"], metadata["summary_source"], metadata["summary_reason"]) == (
+        None,
+        "none",
+        "summarizer_failed",
+    )
+    assert telemetry.messages("ERROR") == ["The summarizer failed"]
+
+
+def test_uvicorns_own_command_finds_its_folders(tmp_path: Path, telemetry: TelemetrySpy) -> None:
+    """The application makes them itself, readable by nobody else."""
+    with document_api_on(nobody(), tmp_path / "new", telemetry) as api:
+        health = api.get("/health").json()
+
+    assert health["components"]["file_system"] == "healthy"
+    assert {path.stat().st_mode & 0o777 for path in (tmp_path / "new").iterdir()} == {0o700}

@@ -44,7 +44,6 @@ def test_the_start_without_a_database_names_the_variable(
 @pytest.mark.parametrize(
     "url",
     [
-        "",
         "robin",
         "mysql://robin@127.0.0.1/robin",
         "postgresql+asyncpg://robin@127.0.0.1/robin",

@@ -228,6 +228,7 @@ FAILURES: dict[str, tuple[Model | None, str]] = {
     "answers null": (Model(200, completion(None)), "llm_invalid_answer"),
     "answers nothing": (Model(200, completion("")), "llm_invalid_answer"),
     "answers blanks": (Model(200, completion(" \n ")), "llm_invalid_answer"),
+    "answers a NUL": (Model(200, completion("a\0b")), "llm_invalid_answer"),
     "answers a list": (Model(200, "[]"), "llm_invalid_answer"),
     "hangs": (Model(200, None), "llm_timeout"),
     "never ends": (Model(200, DRIPS), "llm_timeout"),

@@ -1,12 +1,13 @@
 """Health checks run side by side, each with a deadline, and every result is counted."""
 
 import asyncio
+import gc
 import time
 
 import pytest
 
 from observability import run_checks
-from observability.health import overall, status_code
+from observability.health import SingleFlight, overall, status_code
 from observability.signals import HEALTH_CHECK_DURATION, HEALTH_CHECKS, HealthStatus
 from tests.telemetry_spy import TelemetrySpy
 
@@ -37,7 +38,7 @@ async def test_a_check_that_fails_is_unhealthy_and_says_why(telemetry: Telemetry
     statuses = await run_checks({"disk": failing}, telemetry.telemetry, deadline_seconds=1)
 
     assert statuses == {"disk": "unhealthy"}
-    assert telemetry.messages("WARN") == ["Health check disk failed: disk on fire"]
+    assert telemetry.messages("WARN") == ["Unhealthy: disk failed: disk on fire"]
 
 
 async def test_a_check_that_hangs_is_unhealthy_after_its_deadline(telemetry: TelemetrySpy) -> None:
@@ -48,7 +49,7 @@ async def test_a_check_that_hangs_is_unhealthy_after_its_deadline(telemetry: Tel
     )
 
     assert statuses == {"store": "unhealthy", "disk": "healthy"}
-    assert telemetry.messages("WARN") == ["Health check store took longer than 0.01 s"]
+    assert telemetry.messages("WARN") == ["Unhealthy: store took longer than 0.01 s"]
     assert time.perf_counter() - begun < 1
 
 
@@ -109,3 +110,49 @@ def test_the_whole_is_as_well_as_its_worst_part(statuses: list[str], expected: s
 def test_only_unhealthy_takes_the_service_out(status: str, code: int) -> None:
     """A degraded service still serves."""
     assert status_code(HealthStatus(status)) == code
+
+
+async def test_many_who_ask_at_once_share_one_call() -> None:
+    """Also when the first of them gives up: a slow component is not asked again while it is being asked."""
+    calls = 0
+    answered = asyncio.Event()
+
+    async def slow() -> str:
+        nonlocal calls
+        calls += 1
+        await answered.wait()
+        return f"answer {calls}"
+
+    ask = SingleFlight(slow)
+    gives_up = asyncio.create_task(ask())
+    waits = asyncio.create_task(ask())
+    await asyncio.sleep(0)
+    gives_up.cancel()
+    await asyncio.sleep(0)
+    late = asyncio.create_task(ask())
+    await asyncio.sleep(0)
+    answered.set()
+
+    assert [await waits, await late] == ["answer 1", "answer 1"]
+    assert await ask() == "answer 2"
+
+
+async def test_a_failure_that_nobody_waits_for_is_no_complaint_of_the_event_loop() -> None:
+    """Everybody who asked had given up before the call failed."""
+    complaints: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: complaints.append(context))
+    failed = asyncio.Event()
+
+    async def fails() -> None:
+        await failed.wait()
+        raise OSError
+
+    asker = asyncio.create_task(SingleFlight(fails)())
+    await asyncio.sleep(0)
+    asker.cancel()
+    failed.set()
+    for _ in range(5):
+        await asyncio.sleep(0)
+    gc.collect()
+
+    assert complaints == []

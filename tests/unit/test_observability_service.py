@@ -15,7 +15,6 @@ BAD = {
     "PORT": "eighty",
     "WORKERS": "0",
     "LOG_LEVEL": "LOUD",
-    "DEPLOYMENT_ENVIRONMENT": "",
     "SLOW_REQUEST_SECONDS": "-1",
     "HEALTH_DEADLINE_SECONDS": "0",
     "SHUTDOWN_SECONDS": "-1",
@@ -26,7 +25,6 @@ BAD = {
     "SUMMARY_MAX_CHARS": "49",
     "SUMMARY_INPUT_BYTES": "1",
     "LLM_BASE_URL": "not a url",
-    "LLM_MODEL": "",
     "LLM_TIMEOUT_SECONDS": "soon",
 }
 
@@ -63,6 +61,18 @@ def test_a_model_without_a_name_is_refused(
         load_settings(DocumentApiSettings)
 
     assert "LLM_MODEL" in capsys.readouterr().err
+
+
+def test_an_empty_variable_counts_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What Compose makes of ${LLM_BASE_URL:-} must not stop the start."""
+    for name in ("LLM_BASE_URL", "PORT", "DEPLOYMENT_ENVIRONMENT"):
+        monkeypatch.setenv(name, "")
+    settings = load_settings(DocumentApiSettings)
+    assert (settings.llm_base_url, settings.port, settings.deployment_environment) == (
+        None,
+        8000,
+        "development",
+    )
 
 
 def test_without_any_variable_the_defaults_hold() -> None:

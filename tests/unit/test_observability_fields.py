@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from data_store.records.schemas import rfc3339
+from observability.fields import rfc3339
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,19 @@
+"""Fields that the APIs of both services show, written and checked in one way."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Final
+
+from fastapi import Path
+from pydantic import PlainSerializer
+
+INT64_MAX: Final = 2**63 - 1  # PostgreSQL's bigint
+
+DocumentId = Annotated[int, Path(ge=1, le=INT64_MAX, description="The document's number")]
+
+
+def rfc3339(moment: datetime) -> str:
+    """Return a moment as RFC 3339 in UTC, always with microseconds."""
+    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+Timestamp = Annotated[datetime, PlainSerializer(rfc3339, return_type=str)]
