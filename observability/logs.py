@@ -67,16 +67,22 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(line, default=str)
 
 
-def configure_logging(service_name: str, level: str, provider: LoggerProvider) -> None:
-    """Make the root logger write JSON lines to stdout and OTLP; replaces handlers that stood there before."""
+def log_to_stdout(service_name: str, level: str) -> None:
+    """Make the root logger write JSON lines to stdout only: what there is to say before telemetry is up."""
     stdout = logging.StreamHandler(sys.stdout)
     stdout.setFormatter(JsonFormatter(service_name))
-    otlp = LoggingHandler(logger_provider=provider)
-    otlp.addFilter(_NotOfTheExporter())
-    for handler in (stdout, otlp):
-        handler.addFilter(RequestFields())
+    stdout.addFilter(RequestFields())
     root = logging.getLogger()
-    root.handlers = [stdout, otlp]
+    root.handlers = [stdout]
     root.setLevel(level)
     for name in _QUIET:
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
+
+
+def configure_logging(service_name: str, level: str, provider: LoggerProvider) -> None:
+    """Make the root logger write JSON lines to stdout and OTLP; replaces handlers that stood there before."""
+    log_to_stdout(service_name, level)
+    otlp = LoggingHandler(logger_provider=provider)
+    otlp.addFilter(_NotOfTheExporter())
+    otlp.addFilter(RequestFields())
+    logging.getLogger().addHandler(otlp)

@@ -1,6 +1,5 @@
 """HTTP of the records. Endpoints are plain functions: each runs in a thread that may wait for the database."""
 
-
 from fastapi import APIRouter
 from sqlalchemy import RowMapping
 

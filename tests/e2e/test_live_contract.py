@@ -269,7 +269,8 @@ def test_every_stored_record_has_the_attributes_of_the_contract(records: list[Lo
     for record in records:
         assert record.trace_id
         assert record.span_id
-        for name in ("client_id", "logger", "service_namespace", "deployment_environment_name"):
+        resource = {name.replace(".", "_") for name in RESOURCE - {"service.name"}}
+        for name in ("client_id", "logger", *resource):
             assert record.fields.get(name), f"{record.service}: {record.message} has no {name}"
     requests = [record for record in records if "context_data_status" in record.fields]
     assert {record.service for record in requests} == set(Service)

@@ -427,6 +427,8 @@ def test_access_line_keeps_its_fields(collector: Collector, sink: Sink) -> None:
     assert record.resource == {
         "service.name": "nginx",
         "service.namespace": "robin",
+        "service.version": "1.31",
+        "service.instance.id": "nginx",
         "deployment.environment.name": "test",
     }
     assert record.attributes == {

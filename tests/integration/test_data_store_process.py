@@ -1,5 +1,6 @@
 """`python -m data_store` as a process: how it starts, and how it ends."""
 
+import json
 import os
 import signal
 import socket
@@ -120,10 +121,12 @@ def _answers(port: int) -> bool:
 
 
 def test_the_command_migrate_migrates_and_ends(postgresql: PostgreSQL) -> None:
-    """Exit 0, no output, and the tables are there."""
+    """Exit 0, the tables are there, and the log says what was done."""
     database = postgresql.create_database()
     done = run("migrate", DATABASE_URL=postgresql.url(database))
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert any(line["log_message"].startswith("Running upgrade") for line in lines)
     assert postgresql.count(database, "document_metadata") == 0
 
 
@@ -146,6 +149,7 @@ def test_a_database_that_stays_away_ends_the_start_with_one_line(postgresql: Pos
     """Exit 1, no stack trace, so that the supervisor can try again."""
     done = run(DATABASE_URL=postgresql.url("not_there"), DATABASE_WAIT_SECONDS="0")
     assert done.returncode == 1
+    assert [json.loads(line)["level"] for line in done.stdout.splitlines()] == ["CRITICAL"]
     assert done.stderr.startswith("The database accepts no connection (waited 0 s): ")
     assert done.stderr.count("\n") == 1
 

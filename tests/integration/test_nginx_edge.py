@@ -415,6 +415,8 @@ class TestBalancing:
         assert {answer.status for answer in answers} == {200}
         records = [edge.log_line(answer.correlation_id)["context_data"] for answer in answers]
         retried = next(record for record in records if "," in record["upstream"])
+        levels = {edge.log_line(answer.correlation_id)["level"] for answer in answers}
+        assert levels == {"INFO", "WARNING"}
         assert retried["upstream_status"] == "502, 200"
         assert isinstance(retried["upstream_duration"], float)
 

@@ -9,7 +9,8 @@ import pytest
 
 from data_store.settings import DataStoreSettings
 from document_api.settings import DocumentApiSettings
-from observability import signals
+from observability import context, signals
+from observability.context import CLIENT_ID_PATTERN
 from observability.service import ServiceSettings
 
 ROOT: Final = Path(__file__).parents[2]
@@ -186,3 +187,24 @@ def test_nothing_happens_at_import(package: str) -> None:
             if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)
         ]
         assert path in allowed or effects == [], path
+
+
+def test_the_client_between_the_services_is_made_in_one_place() -> None:
+    """docs/adr/0003: whoever makes another gets httpx's own, slow transport."""
+    users = {path.name for path in modules("document_api") if "httpx_aiohttp" in set(imports(path))}
+    assert users == {"http.py"}
+
+
+def test_the_rules_for_ids_are_the_same_at_the_edge_in_the_services_and_in_the_database() -> None:
+    """nginx, the services, the tables and their migration each have to say them in their own language."""
+    edge = (ROOT / "nginx" / "templates" / "robin.conf.template").read_text()
+    schema = (ROOT / "data_store" / "records" / "models.py").read_text()
+    migration = (
+        ROOT / "data_store" / "migrations" / "versions" / "0001_clients_users_documents.py"
+    ).read_text()
+    client_id = CLIENT_ID_PATTERN.strip("^$")
+
+    assert f"(?<uri_client>{client_id})" in edge
+    assert f"'^{client_id}$'" in schema
+    assert f"'^{client_id}$'" in migration
+    assert f'"~^{context._UUID4.pattern}' + r'\z"' in edge

@@ -70,3 +70,4 @@ def test_every_decision_names_what_enforces_it_and_that_exists():
         assert len(enforced) == 2, decision.name
         named = re.findall(r"`([a-z_/0-9.]+)`", enforced[1])
         assert [path for path in named if not (ROOT / path).exists()] == [], decision.name
+        assert any(path.startswith("tests/") for path in named), decision.name
