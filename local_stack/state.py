@@ -87,6 +87,7 @@ class State:
             self.root.mkdir(parents=True, exist_ok=True)
             for folder in (self.logs, self.run, self.config, self.uploads):
                 folder.mkdir(mode=0o700, exist_ok=True)
+                folder.chmod(0o700)  # also where it was there before: a build makes logs/ first
         except OSError as error:
             raise StackError(
                 f"cannot write the state folder: {error}; set ROBIN_STATE_DIR to another one"
