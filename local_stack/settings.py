@@ -10,8 +10,9 @@ from local_stack.errors import UsageError
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 PORT_STEP = 10  # between two instances of document_api
+LAST_PORT = 65535
 
-Port = Annotated[int, Field(ge=1, le=65535)]
+Port = Annotated[int, Field(ge=1, le=LAST_PORT)]
 
 
 class Settings(BaseSettings):
@@ -68,7 +69,13 @@ class Settings(BaseSettings):
         return [(name.upper(), port) for name, port in [*single, *instances] if port is not None]
 
     def check_distinct_ports(self) -> None:
-        """Refuse two services on one port."""
+        """Refuse two services on one port, and ports that do not exist."""
+        last = self.document_api_ports[-1]
+        if last > LAST_PORT:
+            raise UsageError(
+                f"DOCUMENT_API_PORT={self.document_api_port} and DOCUMENT_API_INSTANCES={self.document_api_instances} "
+                f"lead to port {last}, which does not exist: lower one of them"
+            )
         seen: dict[int, str] = {}
         for variable, port in self.ports():
             if port in seen:

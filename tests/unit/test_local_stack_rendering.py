@@ -2,6 +2,7 @@
 
 import os
 import socket
+import stat
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,12 @@ class TestSettings:
         with pytest.raises(UsageError, match="DOCUMENT_API_PORT and DATA_STORE_PORT both want port 8010"):
             Settings.from_environment()
 
+    def test_an_instance_beyond_the_last_port_is_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The first one's port is fine, the second one's does not exist."""
+        monkeypatch.setenv("DOCUMENT_API_PORT", "65530")
+        with pytest.raises(UsageError, match=r"DOCUMENT_API_PORT=65530 .*DOCUMENT_API_INSTANCES=2 .*65540"):
+            Settings.from_environment()
+
     def test_instances_are_ten_ports_apart(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """As the README says."""
         monkeypatch.setenv("DOCUMENT_API_INSTANCES", "3")
@@ -106,6 +113,13 @@ class TestState:
         assert len(str(socket_path)) <= LONGEST_SOCKET_PATH
         assert socket_path != State(tmp_path / ("y" * 200)).supervisor_socket
         assert State(Path("/short")).supervisor_socket == Path("/short/run/supervisor.sock")
+
+    def test_folders_that_were_there_before_are_closed_too(self, tmp_path: Path) -> None:
+        """A build makes logs/ before there is a stack, with whatever the umask allows."""
+        state = State(tmp_path)
+        state.logs.mkdir(mode=0o755)
+        state.create()
+        assert {stat.S_IMODE(folder.stat().st_mode) for folder in (state.logs, state.uploads)} == {0o700}
 
     def test_a_second_command_does_not_change_the_stack_at_the_same_time(self, tmp_path: Path) -> None:
         """It says so at once."""
