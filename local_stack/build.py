@@ -7,7 +7,6 @@ with the same sources builds nothing, another version gets a folder of its own.
 
 import fcntl
 import functools
-import hashlib
 import importlib.metadata
 import os
 import platform
@@ -15,12 +14,13 @@ import re
 import shlex
 import shutil
 import subprocess
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from local_stack.errors import StackError
+from local_stack.services import digest_texts
 
 SOURCES = Path(__file__).parent / "programs"
 
@@ -104,7 +104,7 @@ def bin_dir(cache: Path, *, logs: Path) -> Path:
         for program in PROGRAMS
         for binary in build(program, cache, log=logs / f"build-{program.name}.log")
     }
-    folder = cache / "bin" / _digest(str(path) for path in links.values())
+    folder = cache / "bin" / digest_texts(*map(str, links.values()))
     folder.mkdir(parents=True, exist_ok=True)
     for name, binary in links.items():
         _link(folder / name, binary)
@@ -120,14 +120,7 @@ def _key(program: Program) -> str:
     sources = sorted(path for path in program.module.iterdir() if path.is_file())
     texts = [text for path in sources for text in (path.name, path.read_text())]
     # Not the Go version: any that is new enough will do, and which one is found differs from shell to shell.
-    return _digest([*texts, *_command(program, "go", Path("out")), platform.machine()])
-
-
-def _digest(texts: Iterable[str]) -> str:
-    digest = hashlib.sha256()
-    for text in texts:
-        digest.update(hashlib.sha256(text.encode()).digest())
-    return digest.hexdigest()[:16]
+    return digest_texts(*texts, *_command(program, "go", Path("out")), platform.machine())
 
 
 def _command(program: Program, go: str, out: Path) -> list[str]:

@@ -6,6 +6,7 @@ from typing import Annotated, Self
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from document_api.settings import DocumentApiSettings
 from local_stack.errors import UsageError
 
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -36,7 +37,9 @@ class Settings(BaseSettings):
     prometheus_port: Port = 9090
     alertmanager_port: Port = 9093
     victorialogs_port: Port = 9428
-    max_upload_bytes: Annotated[int, Field(ge=1)] = 50 * 1024 * 1024
+    max_upload_bytes: Annotated[int, Field(ge=1)] = DocumentApiSettings.model_fields[
+        "max_upload_bytes"
+    ].default
     deployment_environment: str = "development"
 
     @classmethod

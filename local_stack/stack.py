@@ -20,13 +20,6 @@ PASSED_ON = frozenset(
 )
 PASSED_ON_PREFIXES = ("OTEL_",)
 
-# A demonstration is watched: telemetry arrives within seconds.
-TELEMETRY_DELAYS = {
-    "OTEL_BSP_SCHEDULE_DELAY": "1000",
-    "OTEL_BLRP_SCHEDULE_DELAY": "1000",
-    "OTEL_METRIC_EXPORT_INTERVAL": "5000",
-}
-
 HTTP_DEFAULT = 80  # needs no mention in a URL
 
 
@@ -143,7 +136,6 @@ class Stack:
             if value and (name in PASSED_ON or name.startswith(PASSED_ON_PREFIXES))
         }
         return {
-            **TELEMETRY_DELAYS,
             "OTEL_EXPORTER_OTLP_ENDPOINT": _local(self.settings.otlp_grpc_port),
             **passed_on,
             "DEPLOYMENT_ENVIRONMENT": self.settings.deployment_environment,
