@@ -19,7 +19,6 @@ from local_stack.state import State
 def main(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code; every failure is one clear message on stderr."""
     options = _parser().parse_args(arguments)
-    os.chdir(CHECKOUT)
     state = State(Path(os.environ.get("ROBIN_STATE_DIR") or CHECKOUT / ".robin").expanduser().absolute())
     try:
         return _run(options, state, Progress())
@@ -40,11 +39,18 @@ def _run(options: argparse.Namespace, state: State, progress: Progress) -> int:
         case "status":
             return status(compose, progress)
         case "down":
-            return compose.down()
+            return _down(compose, state)
         case "logs":
             return compose.show_logs(options.service, options.lines)
     Up(compose, state, progress).run()
     return 0
+
+
+def _down(compose: Compose, state: State) -> int:
+    ended = compose.down()
+    if ended == 0 and not state.supervised:
+        state.endpoints_file.unlink(missing_ok=True)
+    return ended
 
 
 def _choose(action: str, state: State) -> str:

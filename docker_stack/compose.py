@@ -1,6 +1,7 @@
 """Docker Compose on this checkout."""
 
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -14,6 +15,8 @@ from local_stack.errors import StackError, UsageError
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 COMPOSE_FILE = CHECKOUT / "docker-compose.yml"
+# Files that a container writes beside its output, as patterns.
+WRITTEN_THEMSELVES = {"nginx": "/var/log/edge/access*.json", "postgres": "/var/log/postgresql/*.json"}
 HOW_TO_GET_COMPOSE = (
     "Docker Compose 2 is missing: install the package docker-compose-plugin of docs.docker.com"
 )
@@ -76,7 +79,15 @@ class Compose:
             known = ", ".join(sorted(self.model.services))
             raise UsageError(f"there is no service {service!r}; there are: {known}")
         command = (*self._command, "logs", "--tail", str(lines), service)
-        return subprocess.run(command, check=False).returncode
+        ended = subprocess.run(command, check=False).returncode
+        if ended == 0 and (files := WRITTEN_THEMSELVES.get(service)):
+            self._show_files(service, files, lines)
+        return ended
+
+    def _show_files(self, service: str, files: str, lines: int) -> None:
+        inside = (*self._command, "exec", "--no-TTY", service, "sh", "-c")
+        answer = ask((*inside, f"tail -n {lines} $(ls -rt {files})"))
+        sys.stdout.write(answer.output if answer.well else f"{files} of {service}: {answer.reason}\n")
 
     @staticmethod
     def health_output(container: Container) -> str:

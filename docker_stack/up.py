@@ -1,5 +1,6 @@
 """`up`: composes the stack and waits until all of it is well, or names what is not."""
 
+import json
 import subprocess
 import time
 from collections import Counter
@@ -11,7 +12,7 @@ from local_stack.closing import closing_table
 from local_stack.errors import StackError
 from local_stack.log_files import tail
 from local_stack.progress import Progress
-from local_stack.state import State
+from local_stack.state import State, write_atomically
 
 # Counted from when every container has been started.
 HEALTHY_SECONDS = 180.0
@@ -29,6 +30,17 @@ SHOWN = (
     ("logs", "loki", 3100, "/loki/api/v1/labels", "Loki; read them in Grafana"),
     ("alerts", "alertmanager", 9093, "", "Alertmanager"),
 )
+
+# What test_observability.py asks for: key, service and port inside the container.
+ENDPOINTS = {
+    "nginx": ("nginx", 80),
+    "data_store": ("data-store-lb", 8001),
+    "collector_health": ("otel-collector", 13133),
+    "jaeger": ("jaeger", 16686),
+    "prometheus": ("prometheus", 9090),
+    "alertmanager": ("alertmanager", 9093),
+    "logs": ("loki", 3100),
+}
 
 
 class Up:
@@ -52,7 +64,11 @@ class Up:
         with self._state.locked():
             self._start()
             self._wait_until_well()
-            self._progress.line(table(self._compose.containers()))
+            containers = self._compose.containers()
+            write_atomically(
+                self._state.endpoints_file, json.dumps(endpoints(containers), indent=2) + "\n", 0o644
+            )
+            self._progress.line(table(containers))
 
     def _start(self) -> None:
         self._progress.step(f"docker compose up --detach --build (log: {self._log})")
@@ -131,13 +147,27 @@ class Up:
 
 def table(containers: Sequence[Container]) -> str:
     """Return where everything is, by the ports that are really published."""
-    ports = {(each.service, inside): port for each in containers for inside, port in each.ports.items()}
+    ports = _published(containers)
     rows = [
         (title, address(ports[service, inside]) + path + (f"  ({remark})" if remark else ""))
         for title, service, inside, path, remark in SHOWN
         if (service, inside) in ports
     ]
     return closing_table(address(ports.get(("nginx", 80), HTTP_DEFAULT)), rows)
+
+
+def endpoints(containers: Sequence[Container]) -> dict[str, str | list[str]]:
+    """Return the addresses for programs; what has instances and is not published is reached through nginx alone."""
+    ports = _published(containers)
+    found: dict[str, str | list[str]] = {"document_api": [], "data_store": []}
+    for key, (service, inside) in ENDPOINTS.items():
+        if (service, inside) in ports:
+            found[key] = address(ports[service, inside])
+    return found
+
+
+def _published(containers: Sequence[Container]) -> Mapping[tuple[str, int], int]:
+    return {(each.service, inside): port for each in containers for inside, port in each.ports.items()}
 
 
 def address(port: int) -> str:

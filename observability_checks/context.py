@@ -82,6 +82,10 @@ class Group:
         """Record a check that needed no waiting."""
         self.context.results.add(self.name, name, problems, found)
 
+    def skip(self, name: str, reason: str) -> None:
+        """Record that a check could not be made."""
+        self.context.results.skip(self.name, name, reason)
+
     def wait(self, name: str, problems: Callable[[], Problems], deadline: Deadline, found: str) -> bool:
         """Ask until there are no problems or the deadline is over, record it, and return whether there are none."""
         watch = Stopwatch()
@@ -117,12 +121,19 @@ class Group:
             deadline,
             f"{tree.name}: complete, with its attributes",
         )
-        self.wait(
+        self.log_lines(
             f"log lines of {correlation_id}",
             lambda: self._line_problems(facts, lines),
             deadline,
             f"{len(lines)} expected lines, all with the trace's ID",
         )
+
+    def log_lines(self, name: str, problems: Callable[[], Problems], deadline: Deadline, found: str) -> None:
+        """Check what the log store has, unless it answers no queries."""
+        if silence := self.context.back_ends.logs.silence:
+            self.skip(name, silence)
+        else:
+            self.wait(name, problems, deadline, found)
 
     def _line_problems(self, facts: Facts, lines: Sequence[ExpectedLine]) -> Problems:
         traces = self.context.traces(facts.correlation_id)

@@ -32,7 +32,8 @@ class Server:
 # Several addresses are separated by commas; for the log store they are candidates, the first that answers is taken.
 SERVERS = (
     Server("nginx", "nginx", "http://localhost"),
-    Server("document_api", "document-api", "http://localhost:8000"),
+    # Composed, its instances are reached through nginx only.
+    Server("document_api", "document-api, each instance", ""),
     Server("data_store", "data-store", "http://localhost:8001"),
     Server("collector_health", "OTel collector", "http://localhost:13133"),
     Server("jaeger", "Jaeger", "http://localhost:16686"),
@@ -88,8 +89,7 @@ def targets(
             server.key: _addresses(
                 given.get(server.key)
                 or environment.get(server.variable)
-                or local.get(server.key)
-                or server.default
+                or local.get(server.key, server.default)
             )
             for server in SERVERS
         }

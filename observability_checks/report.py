@@ -47,10 +47,10 @@ class Reporter:
         self.console.print(f"\n{text}", style="bold", markup=False, soft_wrap=True)
 
     def check(self, check: Check) -> None:
-        """Show a check as it ends: failures always (their details come at the end), the others when asked for."""
+        """Show a check as it ends: unless it passed always (the reasons come at the end), else when asked for."""
         if check.passed and not self._verbose:
             return
-        word, style = ("ok  ", "green") if check.passed else ("FAIL", "bold red")
+        word, style = _verdict(check)
         self.console.print(f"  {word}", style=style, end=" ")
         self.line(f"{check.name}: {check.found}" if check.passed else check.name)
 
@@ -76,6 +76,8 @@ class Reporter:
         self.console.print(self._checks_table(results))
         if results.figures:
             self.console.print(self._figures_table(results))
+        for check in results.skipped:
+            self.line(f"SKIPPED {check.group}: {check.name}: {check.skipped}")
         for check in results.failures:
             self.line(f"FAILED {check.group}: {check.name}")
             for problem in check.problems:
@@ -89,12 +91,16 @@ class Reporter:
         return table
 
     def _checks_table(self, results: Results) -> Table:
-        table = self._table("check", "passed", "failed", "waited")
+        table = self._table("check", "passed", "failed", "skipped", "waited")
         for group in dict.fromkeys(check.group for check in results.checks):
             checks = [check for check in results.checks if check.group == group]
-            passed = sum(check.passed for check in checks)
+            counts = (
+                sum(check.passed for check in checks),
+                sum(bool(check.problems) for check in checks),
+                sum(bool(check.skipped) for check in checks),
+            )
             waited = sum(check.seconds for check in checks)
-            table.add_row(group, str(passed), str(len(checks) - passed), f"{waited:.1f} s")
+            table.add_row(group, *map(str, counts), f"{waited:.1f} s")
         return table
 
     def _figures_table(self, results: Results) -> Table:
@@ -108,3 +114,10 @@ class Reporter:
                 f"{figures['error_percent']:.1f} %",
             )
         return table
+
+
+def _verdict(check: Check) -> tuple[str, str]:
+    """A word of four letters, and its style."""
+    if check.skipped:
+        return "skip", "yellow"
+    return ("ok  ", "green") if check.passed else ("FAIL", "bold red")

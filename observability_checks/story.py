@@ -81,6 +81,7 @@ class Story:
     metric_points: tuple[MetricPoint, ...]
     links: Mapping[str, str]
     gaps: tuple[str, ...]
+    lines_expected: bool = True  # the log store answers queries
 
     @property
     def found(self) -> bool:
@@ -110,6 +111,7 @@ class StoryTeller:
             records,
             self._metric_points(correlation_id, traces),
             self._links(correlation_id, traces),
+            log_silence=self._logs.silence,
         )
 
     def _traces(self, correlation_id: str) -> list[Trace]:
@@ -149,6 +151,8 @@ def unsettled(story: Story) -> list[str]:
         return ["no back end knows it"]
     if not story.spans:
         return ["no spans yet"] if any(line.trace_id for line in story.lines) else []
+    if not story.lines_expected:
+        return []
     heard = {line.service for line in story.lines}
     return sorted(f"no line of {service} yet" for service in {span.service for span in story.spans} - heard)
 
@@ -159,6 +163,8 @@ def join(
     records: Sequence[LogRecord],
     metric_points: Sequence[MetricPoint],
     links: Mapping[str, str],
+    *,
+    log_silence: str = "",
 ) -> Story:
     """Put what the back ends answered in the order in which it happened. Pure."""
     begin = _begin_us(traces)
@@ -171,17 +177,21 @@ def join(
         statements=tuple(_statements(traces, correlation_id)),
         metric_points=tuple(sorted(metric_points, key=lambda point: (point.metric, point.time))),
         links=dict(links),
-        gaps=tuple(_gaps(spans, records, metric_points)),
+        gaps=tuple(_gaps(spans, records, metric_points, log_silence)),
+        lines_expected=not log_silence,
     )
 
 
 def _gaps(
-    spans: Sequence[StorySpan], records: Sequence[LogRecord], points: Sequence[MetricPoint]
+    spans: Sequence[StorySpan],
+    records: Sequence[LogRecord],
+    points: Sequence[MetricPoint],
+    log_silence: str,
 ) -> Iterator[str]:
     if not spans:
         yield "no trace has this correlation ID"
     if not records:
-        yield "no log line has this correlation ID"
+        yield log_silence or "no log line has this correlation ID"
     if not points:
         yield "no exemplar has this correlation ID (they take a few seconds, and one is kept for each series and interval)"
 

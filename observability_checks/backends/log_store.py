@@ -5,7 +5,7 @@ from typing import Protocol
 
 import httpx
 
-from observability_checks.backends.loki import Loki
+from observability_checks.backends.loki import Loki, SilentLoki, logql_refusal
 from observability_checks.backends.victorialogs import VictoriaLogs
 from observability_checks.models import LogRecord
 
@@ -15,6 +15,7 @@ class LogStore(Protocol):
 
     name: str
     url: str
+    silence: str  # why it answers no queries; empty: it does
 
     def ping(self) -> None:
         """Raise unless it answers."""
@@ -31,10 +32,13 @@ class UnknownLogStoreError(Exception):
 
 
 def detect(client: httpx.Client, urls: Iterable[str]) -> LogStore:
-    """Ask each address what it is; the first that answers is taken."""
+    """Ask each address what it is; the first that answers queries is taken, else the first that only takes logs in."""
     addresses = tuple(urls)
     for url in addresses:
         for kind in (Loki, VictoriaLogs):
             if kind.answers(client, url):
                 return kind(client, url)
+    for url in addresses:
+        if refusal := logql_refusal(client, url):
+            return SilentLoki(client, url, refusal)
     raise UnknownLogStoreError(f"no Loki and no VictoriaLogs answers at {' or '.join(addresses)}")

@@ -12,6 +12,7 @@ from observability_checks.models import LogRecord
 
 _NANOSECONDS = 1_000_000_000
 _LIMIT = 1000
+_LABELS = "/loki/api/v1/labels"
 # Keeps structured metadata apart from the labels; older servers ignore the header and merge both.
 _HEADERS = {"X-Loki-Response-Encoding-Flags": "categorize-labels"}
 
@@ -25,6 +26,7 @@ class Loki:
     """Asks in LogQL."""
 
     name = "Loki"
+    silence = ""
 
     def __init__(self, client: httpx.Client, url: str) -> None:
         self._client = client
@@ -37,7 +39,7 @@ class Loki:
 
     def ping(self) -> None:
         """Raise unless it answers queries."""
-        self._client.get(f"{self.url}/loki/api/v1/labels").raise_for_status()
+        self._client.get(f"{self.url}{_LABELS}").raise_for_status()
 
     def find(self, correlation_id: str, *, since: float) -> list[LogRecord]:
         """Records of this correlation ID since a moment, oldest first."""
@@ -80,6 +82,40 @@ def _record(time_ns: int, line: str, fields: dict[str, str]) -> LogRecord:
         span_id=fields.get("span_id", ""),
         fields=fields,
     )
+
+
+def logql_refusal(client: httpx.Client, url: str) -> str:
+    """Say why a server that speaks Loki's API answers no LogQL: it has not implemented it. Else nothing."""
+    try:
+        answer = client.get(f"{url}{_LABELS}")
+    except httpx.HTTPError:
+        return ""
+    if answer.status_code != httpx.codes.NOT_IMPLEMENTED:
+        return ""
+    return f"{url}{_LABELS} answers 501 Not Implemented: this server takes logs in and answers no LogQL"
+
+
+class SilentLoki:
+    """A server with Loki's API for writing only: what it stores cannot be asked for."""
+
+    name = "Loki"
+
+    def __init__(self, client: httpx.Client, url: str, silence: str) -> None:
+        self._client = client
+        self.url = url
+        self.silence = silence
+
+    def ping(self) -> None:
+        """Raise unless it is ready to take logs in."""
+        self._client.get(f"{self.url}/ready").raise_for_status()
+
+    def find(self, correlation_id: str, *, since: float) -> list[LogRecord]:  # noqa: ARG002  a LogStore's signature
+        """Nothing can be found."""
+        return []
+
+    def link(self, correlation_id: str) -> str:  # noqa: ARG002  a LogStore's signature
+        """Nothing can be shown either."""
+        return self.silence
 
 
 def _is_ok(client: httpx.Client, url: str) -> bool:

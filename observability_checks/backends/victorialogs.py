@@ -23,6 +23,7 @@ class VictoriaLogs:
     """Asks in LogsQL."""
 
     name = "VictoriaLogs"
+    silence = ""
 
     def __init__(self, client: httpx.Client, url: str) -> None:
         self._client = client

@@ -139,7 +139,7 @@ def _check(group: Group, request: WrongRequest, exchange: Exchange, deadline: De
         answer_problems(request, exchange),
         f"{exchange.status} problem+json with its ID: {(exchange.body or {}).get('detail')}",
     )
-    group.wait(
+    group.log_lines(
         f"{request.name}: log lines",
         lambda: _log_problems(group.context, request, exchange),
         deadline,

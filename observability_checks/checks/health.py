@@ -8,6 +8,7 @@ from observability import signals
 from observability.health import OVERALL
 from observability.signals import HealthStatus
 from observability_checks.api import Exchange
+from observability_checks.backends.loki import logql_refusal
 from observability_checks.context import Context, Group, id_problems
 from observability_checks.contract import HEALTH_ROUTE, Service, requests_series
 from observability_checks.counters import Series
@@ -58,7 +59,11 @@ def _back_ends(group: Group) -> None:
     _server(group, "Jaeger", f"{targets.one('jaeger')}/api/services")
     _server(group, "Prometheus", f"{targets.one('prometheus')}/-/ready")
     _server(group, "Alertmanager", f"{targets.one('alertmanager')}/-/ready")
-    _check(group, group.context.back_ends.logs.name, group.context.back_ends.logs.ping)
+    logs = group.context.back_ends.logs
+    _check(group, logs.name, logs.ping)
+    for url in targets.all("logs"):
+        if refusal := logql_refusal(group.context.http, url):
+            group.skip(f"LogQL at {url}", refusal)
 
 
 def _server(group: Group, name: str, url: str) -> None:

@@ -128,10 +128,29 @@ def test_json_holds_every_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
             "group": "health",
             "name": "nginx",
             "passed": False,
+            "skipped": False,
             "detail": "status 500, expected 200",
             "seconds": 0.0,
         }
     ]
+
+
+def test_a_skipped_check_is_named_with_its_reason_and_counts_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    """What nobody could look at has not passed; it does not fail the run either."""
+    file = tmp_path / "out.json"
+    monkeypatch.setitem(
+        CHECKS, "health", lambda context: context.results.skip("health", "LogQL", "answers 501")
+    )
+    monkeypatch.setattr("observability_checks.cli.reach_back_ends", lambda *_, **__: None)
+    assert main(["--health", "--json", str(file)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-2:] == ["SKIPPED health: LogQL: answers 501", "0 passed, 0 failed, 1 skipped"]
+    assert any(line.strip() == "skip LogQL" for line in lines)
+    content = json.loads(file.read_text())
+    assert (content["passed"], content["failed"], content["skipped"]) == (0, 0, 1)
+    assert content["checks"][0]["detail"] == "answers 501"
 
 
 def test_json_that_cannot_be_written_exits_2(
@@ -154,7 +173,7 @@ def test_results_know_their_failures():
 @pytest.mark.parametrize(
     ("given", "environment", "local", "expected"),
     [
-        ({}, {}, {}, ("http://localhost:8000",)),
+        ({}, {}, {}, ()),
         (
             {},
             {},
@@ -169,7 +188,7 @@ def test_results_know_their_failures():
         ),
         ({"document_api": "http://c"}, {"DOCUMENT_API_URL": "http://a"}, {}, ("http://c",)),
     ],
-    ids=["standard port", "local stack", "variable", "option"],
+    ids=["through nginx only", "local stack", "variable", "option"],
 )
 def test_an_address_comes_from_option_variable_stack_or_default(
     given: dict[str, str], environment: dict[str, str], local: dict[str, list[str]], expected: tuple[str, ...]

@@ -109,6 +109,39 @@ def test_an_unknown_server_is_named():
         detect(client_of({"/"}), ["http://logs"])
 
 
+def silent_loki(paths: set[str] | None = None) -> httpx.Client:
+    """A client of a server that takes logs in by Loki's API, and answers 501 to every question in it."""
+
+    def serve(request: httpx.Request) -> httpx.Response:
+        if request.url.path.startswith("/loki/"):
+            return httpx.Response(501, text="not implemented")
+        return httpx.Response(200 if request.url.path in {"/ready", *(paths or ())} else 404, json={})
+
+    return httpx.Client(transport=httpx.MockTransport(serve))
+
+
+def test_a_loki_that_answers_no_logql_is_silent_and_says_so():
+    """Its checks are skipped, not passed: nothing can be found there."""
+    store = detect(silent_loki(), ["http://logs"])
+    assert "http://logs/loki/api/v1/labels answers 501" in store.silence
+    assert store.find(ID, since=0) == []
+    store.ping()
+
+
+def test_a_store_that_answers_is_preferred_to_one_that_is_silent():
+    """What has the lines is asked for them, whatever else it does not speak."""
+    store = detect(silent_loki({"/select/logsql/query"}), ["http://logs"])
+    assert isinstance(store, VictoriaLogs)
+    assert store.silence == ""
+
+
+@pytest.mark.parametrize("status", [200, 404, 500, 503])
+def test_only_not_implemented_excuses_a_loki(status: int):
+    """A Loki that is broken fails its checks."""
+    client = httpx.Client(transport=httpx.MockTransport(lambda _request: httpx.Response(status)))
+    assert loki.logql_refusal(client, "http://logs") == ""
+
+
 def test_records_come_oldest_first_and_in_the_asked_range():
     """Streams arrive one after another; the story needs them by time."""
     seen: list[httpx.URL] = []

@@ -2,19 +2,25 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import httpx
 import pytest
 
 from observability.signals import ErrorType
 from observability_checks.api import Api, Document, Exchange
+from observability_checks.backends.log_store import LogStore
+from observability_checks.backends.loki import Loki, SilentLoki
 from observability_checks.checks import health, performance, retrieval, upload
 from observability_checks.checks.errors import WrongRequest, answer_problems, is_correlation_id
-from observability_checks.context import id_problems
+from observability_checks.context import Context, Group, id_problems
 from observability_checks.contract import DOCUMENT_ROUTE, UPLOAD_ROUTE, Service, requests_series
 from observability_checks.figures import Figures
 from observability_checks.load import LoadResult
+from observability_checks.polling import Deadline
+from observability_checks.preflight import BackEnds
+from observability_checks.results import Results
 
 ID = "3f0c8d52-9a41-4e0b-8a55-5f2d4a1c7e90"
 HEADERS = {
@@ -263,3 +269,26 @@ def test_the_counters_of_a_load_are_those_of_its_successes():
     result = LoadResult(seconds=2.0, latencies={"PUT": [0.3] * 3, "GET": [0.1] * 3}, answers=answers)
     assert (result.figures("GET").errors, result.figures("PUT").errors) == (1, 0)
     assert (result.figures("PUT", "GET").rate, result.figures("GET").p95) == (3.0, 0.1)
+
+
+def context_with(logs: LogStore) -> Context:
+    """A context in which only the log store is there."""
+    back_ends = BackEnds(cast("Any", None), cast("Any", None), logs)
+    return cast("Context", SimpleNamespace(back_ends=back_ends, results=Results()))
+
+
+def test_log_lines_of_a_silent_store_are_skipped_by_name_with_the_reason():
+    """Nobody looked, so nothing has passed."""
+    context = context_with(SilentLoki(httpx.Client(), "http://logs", "answers 501"))
+    Group(context, "upload").log_lines("log lines of 1", lambda: ["missing"], Deadline(0), "found")
+    (check,) = context.results.checks
+    assert (check.name, check.skipped, check.passed) == ("log lines of 1", "answers 501", False)
+    assert context.results.verdict == "0 passed, 0 failed, 1 skipped"
+
+
+@pytest.mark.parametrize(("problems", "passed"), [([], True), (["missing"], False)], ids=str)
+def test_log_lines_of_a_store_that_answers_are_looked_for(problems: list[str], *, passed: bool):
+    """Whatever is found decides."""
+    context = context_with(Loki(httpx.Client(), "http://logs"))
+    Group(context, "upload").log_lines("log lines of 1", lambda: problems, Deadline(0), "found")
+    assert [check.passed for check in context.results.checks] == [passed]

@@ -125,3 +125,10 @@ def test_the_story_is_ready_for_json():
     content = json.loads(json.dumps(join(ID, [TRACE], RECORDS, [POINT], LINKS).as_dict()))
     assert content["found"] is True
     assert len(content["spans"]) == 12
+
+
+def test_a_log_store_that_answers_no_queries_is_the_gap_and_is_not_waited_for():
+    """No line will ever arrive there: the reason is told in place of "no log line"."""
+    story = join(ID, [TRACE], [], [POINT], LINKS, log_silence="answers 501")
+    assert story.gaps == ("answers 501",)
+    assert unsettled(story) == []

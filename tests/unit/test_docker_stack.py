@@ -1,0 +1,523 @@
+"""Docker or local processes: the choice, what `docker compose` says, and what is told of it. No engine is needed."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from docker_stack import up
+from docker_stack.__main__ import main
+from docker_stack.choice import Choice, choose, running_way
+from docker_stack.containers import Container, parse_ps, problems
+from docker_stack.model import Model, base_images
+from local_stack.state import State
+
+CHECKOUT = Path(__file__).parents[2]
+NO_JOBS: frozenset[str] = frozenset()
+
+# Takes the place of the docker command: answers what answers.json says for the first prefix that fits, one answer
+# after the other where there are several, and notes what it was asked.
+FAKE = """#!{python}
+import json, pathlib, sys
+folder = pathlib.Path(__file__).parent
+asked = " ".join([pathlib.Path(sys.argv[0]).name, *sys.argv[1:]])
+with (folder / "asked").open("a") as notes:
+    notes.write(asked + "\\n")
+answers = json.loads((folder / "answers.json").read_text())
+for prefix, given in answers.items():
+    if asked.startswith(prefix):
+        code, output = given.pop(0) if len(given) > 1 else given[0]
+        (folder / "answers.json").write_text(json.dumps(answers))
+        (sys.stderr if code else sys.stdout).write(output)
+        sys.exit(code)
+sys.exit("unexpected: " + asked)
+"""
+
+CONFIG = {
+    "services": {
+        "init": {"image": "alpine:3"},
+        "api": {"image": "robin/api:1", "build": {"context": "{root}", "dockerfile": "Dockerfile"}},
+        "nginx": {
+            "image": "nginx:1",
+            "environment": {"PASSWORD": "never-shown"},
+            "depends_on": {
+                "init": {"condition": "service_completed_successfully", "required": True},
+                "api": {"condition": "service_healthy", "required": True},
+            },
+        },
+    }
+}
+ENGINE = {"docker info": [[0, "28.2.2\n"]], "docker compose version": [[0, "2.40.3\n"]]}
+
+
+def row(service: str, state: str = "running", health: str = "healthy", **more: Any) -> dict[str, Any]:
+    """One object of `docker compose ps --format json`, without what nobody reads."""
+    name = f"robin-{service}-1"
+    return {"Name": name, "Service": service, "State": state, "Health": health, "ExitCode": 0, **more}
+
+
+def lines(*rows: Mapping[str, Any]) -> str:
+    """Rows as Compose prints them: one object a line."""
+    return "".join(f"{json.dumps(each)}\n" for each in rows)
+
+
+INIT = row("init", "exited", "")
+ALL_WELL = lines(INIT, row("api"), row("nginx"))
+
+
+class Docker:
+    """The docker command that a test puts on the path."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._answers: dict[str, list[list[Any]]] = {}
+
+    def install(self, *names: str) -> None:
+        """Put executables there."""
+        for name in names:
+            program = self._folder / name
+            program.write_text(FAKE.replace("{python}", sys.executable))
+            program.chmod(0o755)
+
+    def answers(self, answers: Mapping[str, Sequence[Sequence[Any]]]) -> None:
+        """Set what it answers: by the beginning of the question, exit code and output."""
+        self._answers |= {question: [list(each) for each in given] for question, given in answers.items()}
+        (self._folder / "answers.json").write_text(json.dumps(self._answers))
+
+    @property
+    def asked(self) -> list[str]:
+        """What it was asked."""
+        return (self._folder / "asked").read_text().splitlines()
+
+
+@pytest.fixture
+def docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Docker:
+    """An engine that has everything, for a stack of two services and a job."""
+    binaries, root = tmp_path / "bin", tmp_path / "checkout"
+    binaries.mkdir()
+    root.mkdir()
+    (root / "Dockerfile").write_text("FROM python:3 AS build\nFROM build\n")
+    (root / "docker-compose.yml").touch()
+    monkeypatch.setenv("PATH", str(binaries))
+    monkeypatch.setattr("docker_stack.choice.COMPOSE_FILE", root / "docker-compose.yml")
+    fake = Docker(binaries)
+    fake.install("docker")
+    config = json.dumps(CONFIG).replace("{root}", str(root))
+    fake.answers(
+        {
+            **ENGINE,
+            "docker compose config": [[0, config]],
+            "docker image inspect": [[0, "sha256:1\n"]],
+            "docker compose ps --all": [[0, ALL_WELL]],
+            "docker compose ps --quiet": [[0, "1\n"]],
+            "docker compose up": [[0, "done\n"]],
+        }
+    )
+    return fake
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> State:
+    """A state folder in which nothing runs."""
+    return State(tmp_path / "state")
+
+
+class TestChoice:
+    """Which way, and why: one line."""
+
+    def test_docker_is_chosen_where_an_engine_answers_and_all_images_are_there(
+        self, docker: Docker, state: State
+    ) -> None:
+        """Nobody outside is asked; images under those that are built count, built ones do not."""
+        assert choose(state) == Choice("docker", "an engine answers and has all 3 images")
+        assert [each.split()[-1] for each in docker.asked if "inspect" in each] == [
+            "alpine:3",
+            "python:3",
+            "nginx:1",
+        ]
+
+    def test_docker_is_chosen_where_a_registry_has_the_images(self, docker: Docker, state: State) -> None:
+        """One of those that are missing is asked for, by its manifest."""
+        docker.answers(
+            {"docker image inspect": [[0, "1"], [1, "no"]], "docker manifest inspect": [[0, "{}"]]}
+        )
+        assert choose(state).way == "docker"
+        assert docker.asked[-1] == "docker manifest inspect python:3"
+
+    @pytest.mark.parametrize(
+        ("answers", "reason"),
+        [
+            ({"docker info": [[1, "Cannot connect\n"]]}, "no Docker engine answers: Cannot connect"),
+            ({"docker info": [[0, "\n"]]}, "no Docker engine answers"),
+            ({"docker compose version": [[1, "unknown command"]]}, "Docker Compose 2 is missing"),
+            (
+                {"docker image inspect": [[1, ""]], "docker manifest inspect": [[1, "x\nno such host\n"]]},
+                "no registry answers for the image alpine:3: no such host",
+            ),
+            (
+                {"docker compose config": [[15, "yaml: line 3"]]},
+                "docker compose config --format json: yaml: line 3",
+            ),
+        ],
+        ids=["no engine", "silent client", "no compose", "no registry", "wrong file"],
+    )
+    def test_processes_are_chosen_where_docker_lacks_something(
+        self, docker: Docker, state: State, answers: dict[str, list[list[Any]]], reason: str
+    ) -> None:
+        """The line says what."""
+        docker.answers(answers)
+        choice = choose(state)
+        assert choice.way == "local"
+        assert reason in choice.reason
+        assert str(choice).startswith("running as local processes, without Docker: ")
+        assert len(str(choice).splitlines()) == 1
+
+    @pytest.mark.usefixtures("docker")
+    def test_processes_are_chosen_where_docker_is_not_installed(
+        self, state: State, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Nothing is run to find out."""
+        monkeypatch.setenv("PATH", "")
+        assert choose(state) == Choice("local", "no docker command is installed")
+        assert running_way(state) == "local"
+
+    def test_a_compose_of_its_own_name_is_taken(self, docker: Docker, state: State) -> None:
+        """`docker-compose` of version 2 is the same program."""
+        docker.install("docker-compose")
+        config = docker._answers["docker compose config"]
+        docker.answers({"docker compose version": [[1, ""]], "docker-compose version": [[0, "v2.3.3\n"]]})
+        docker.answers({"docker-compose config": config})
+        assert choose(state).way == "docker"
+
+    def test_compose_1_is_too_old(self, docker: Docker, state: State) -> None:
+        """It knows neither the file nor the options."""
+        docker.install("docker-compose")
+        docker.answers({"docker compose version": [[1, ""]], "docker-compose version": [[0, "1.29.2\n"]]})
+        assert "Docker Compose 2 is missing" in choose(state).reason
+
+    @pytest.mark.usefixtures("docker")
+    def test_processes_that_run_already_go_on(self, state: State) -> None:
+        """An engine that comes later does not move the data away from under a running stack."""
+        state.create()
+        with socket.socket(socket.AF_UNIX) as supervisor:
+            supervisor.bind(str(state.supervisor_socket))
+            supervisor.listen()
+            assert choose(state) == Choice("local", "it runs that way already")
+            assert running_way(state) == "local"
+
+    @pytest.mark.parametrize(("containers", "way"), [("1\n", "docker"), ("", "local")])
+    def test_what_runs_is_acted_on(self, docker: Docker, state: State, containers: str, way: str) -> None:
+        """`status`, `down` and `logs` follow the containers, if there are any."""
+        docker.answers({"docker compose ps --quiet": [[0, containers]]})
+        assert running_way(state) == way
+
+    @pytest.mark.usefixtures("docker")
+    def test_the_way_goes_to_stdout_and_the_reason_to_stderr(
+        self,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        """The script reads the one, the person the other."""
+        monkeypatch.setenv("ROBIN_STATE_DIR", str(tmp_path / "state"))
+        assert main(["choose", "up"]) == 0
+        said = capsys.readouterr()
+        assert (said.out, said.err) == (
+            "docker\n",
+            "running with Docker: an engine answers and has all 3 images\n",
+        )
+
+
+class TestContainers:
+    """What `docker compose ps` says."""
+
+    def test_both_forms_are_read(self) -> None:
+        """Compose 2.21 changed one array into one object a line."""
+        rows = [
+            row(
+                "nginx",
+                Publishers=[{"URL": "::", "TargetPort": 80, "PublishedPort": 8080, "Protocol": "tcp"}],
+            ),
+            row("api", Health=None, Publishers=None),
+            row("loki", Publishers=[{"URL": "", "TargetPort": 9095, "PublishedPort": 0, "Protocol": "tcp"}]),
+        ]
+        assert parse_ps(json.dumps(rows)) == parse_ps(lines(*rows))
+        api, loki, nginx = parse_ps(lines(*rows))
+        assert (nginx.name, nginx.ports) == ("robin-nginx-1", {80: 8080})
+        assert (api.health, api.ports, loki.ports) == ("", {}, {})
+        assert parse_ps("") == parse_ps("[]") == []
+
+    @pytest.mark.parametrize(
+        ("container", "problem"),
+        [
+            (Container("a", "a", "running", "healthy"), None),
+            (Container("a", "a", "running"), None),
+            (Container("a", "a", "running", "starting"), "its health check has not passed yet"),
+            (Container("a", "a", "running", "unhealthy"), "its health check fails"),
+            (Container("a", "a", "created"), "created"),
+            (Container("a", "a", "exited", exit_code=0), "it ended with 0"),
+            (Container("a", "a", "restarting", exit_code=137), "it ended with 137"),
+        ],
+        ids=str,
+    )
+    def test_a_container_is_well_when_it_runs_and_its_check_passes(
+        self, container: Container, problem: str | None
+    ) -> None:
+        """One that has ended is not well, even with 0: nobody stops a server on purpose and calls it healthy."""
+        assert problems([container], ["a"], NO_JOBS) == {"a": problem}
+
+    def test_a_job_is_well_once_it_has_ended_with_0(self) -> None:
+        """It prepares something, and others wait for its end."""
+        jobs = frozenset({"init"})
+        done = Container("i", "init", "exited")
+        assert problems([done], ["init"], jobs) == {"i": None}
+        assert problems([Container("i", "init", "exited", exit_code=1)], ["init"], jobs) == {
+            "i": "it ended with 1"
+        }
+        assert problems([Container("i", "init", "running")], ["init"], jobs) == {"i": None}
+
+    def test_a_service_without_a_container_is_a_problem(self) -> None:
+        """What was never made is not overlooked."""
+        assert problems([], ["loki"], NO_JOBS) == {"loki": "it has no container"}
+
+    @pytest.mark.parametrize(("status", "well"), [(200, True), (503, False)])
+    def test_what_cannot_ask_itself_is_asked_from_outside(self, status: int, *, well: bool) -> None:
+        """The collector's image holds nothing that could ask; its port is published instead."""
+        with serving(status) as port:
+            collector = Container("c", "otel-collector", "running", ports={13133: port})
+            problem = problems([collector], ["otel-collector"], NO_JOBS)["c"]
+        assert (problem is None) == well
+        gone = problems([collector], ["otel-collector"], NO_JOBS)["c"]
+        assert "no answer" in (gone or "")
+
+    def test_stages_arguments_and_scratch_are_no_images_to_get(self) -> None:
+        """Only what has to come from a registry counts."""
+        text = "ARG V=1\nFROM --platform=linux/amd64 golang:1 AS Build\nfrom x:${V}\nFROM Build\nFROM scratch\nFROM nginx:1\n"
+        assert list(base_images(text)) == ["golang:1", "nginx:1"]
+
+    def test_jobs_are_what_others_wait_for_to_have_ended(self, tmp_path: Path) -> None:
+        """The file itself says so."""
+        (tmp_path / "Dockerfile").write_text("FROM python:3\n")
+        model = Model.parse(json.dumps(CONFIG).replace("{root}", str(tmp_path)))
+        assert model.jobs == {"init"}
+        assert model.images == ("alpine:3", "python:3", "nginx:1")
+
+
+class serving:  # noqa: N801  a context manager
+    """A server that answers everything with one status."""
+
+    def __init__(self, status: int) -> None:
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self.send_response(status)
+                self.end_headers()
+
+            def log_message(self, *_arguments: object) -> None:
+                pass
+
+        self._server = HTTPServer(("127.0.0.1", 0), Handler)
+
+    def __enter__(self) -> int:
+        threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
+        return self._server.server_port
+
+    def __exit__(self, *_details: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+class TestCommands:
+    """What a person sees."""
+
+    @pytest.fixture(autouse=True)
+    def _quick(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(up, "LOOK_SECONDS", 0.01)
+        monkeypatch.setenv("ROBIN_STATE_DIR", str(tmp_path / "state"))
+
+    def test_up_tells_what_became_well_and_ends_with_where_everything_is(
+        self, docker: Docker, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Published ports are read from the containers: they need not be the standard ones."""
+        with serving(200) as port:
+            published = [{"TargetPort": 80, "PublishedPort": port}]
+            nginx = row("nginx", Publishers=published)
+            starting = lines(INIT, row("api", health="starting"))
+            docker.answers(
+                {"docker compose ps --all": [[0, ""], [0, starting], [0, lines(INIT, row("api"), nginx)]]}
+            )
+            assert main(["up"]) == 0
+        said = capsys.readouterr().out
+        assert "docker compose up --detach --build" in docker.asked
+        told = [line.split("] ")[1] for line in said.splitlines() if line.endswith("is well")]
+        assert told == ["robin-init-1 is well", "robin-api-1 is well", "robin-nginx-1 is well"]
+        assert f"curl -X PUT -F file=@README.md http://localhost:{port}/clients/" in said
+        written = json.loads((tmp_path / "state" / "run" / "endpoints.json").read_text())
+        assert written == {"document_api": [], "data_store": [], "nginx": f"http://localhost:{port}"}
+
+    @pytest.mark.parametrize("code", [0, 1], ids=["leaf", "others wait for it"])
+    def test_an_unhealthy_service_is_named_with_its_last_lines(
+        self, docker: Docker, capsys: pytest.CaptureFixture[str], code: int
+    ) -> None:
+        """Whether Compose itself gave up on it or not; what runs well is told, too."""
+        docker.answers(
+            {
+                "docker compose up": [[code, "dependency failed to start\n"]],
+                "docker compose ps --all": [[0, lines(INIT, row("api", health="unhealthy"), row("nginx"))]],
+                "docker compose logs --no-color --tail 15 api": [[0, "api-1 | no database\n"]],
+                "docker inspect": [[0, "ok\n\nrefused\n\n"]],
+            }
+        )
+        assert main(["up"]) == 1
+        error = capsys.readouterr().err
+        assert "error: robin-api-1 does not run: its health check fails (refused)" in error
+        assert "    api-1 | no database" in error
+        assert "well: robin-nginx-1" in error
+
+    def test_a_service_that_ends_after_every_start_is_given_up(
+        self, docker: Docker, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """A restart may cure it; five do not."""
+        restarting = lines(INIT, row("api", "restarting", "", ExitCode=3), row("nginx"))
+        docker.answers(
+            {"docker compose ps --all": [[0, restarting]], "docker compose logs": [[0, "api-1 | boom\n"]]}
+        )
+        assert main(["up"]) == 1
+        error = capsys.readouterr().err
+        assert "robin-api-1 does not run: it ended with 3" in error
+        assert "boom" in error
+
+    def test_a_failed_build_shows_what_compose_said(
+        self, docker: Docker, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """No container is to blame."""
+        docker.answers(
+            {"docker compose up": [[17, "failed to solve: x\n"]], "docker compose ps --all": [[0, ""]]}
+        )
+        assert main(["up"]) == 1
+        error = capsys.readouterr().err
+        assert "docker compose up ended with 17" in error
+        assert "    failed to solve: x" in error
+
+    def test_what_never_gets_well_is_named_in_the_end(
+        self, docker: Docker, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Waiting has a limit."""
+        monkeypatch.setattr(up, "HEALTHY_SECONDS", 0.05)
+        docker.answers(
+            {
+                "docker compose ps --all": [[0, lines(INIT, row("api", health="starting"), row("nginx"))]],
+                "docker compose logs": [[0, "api-1 | warming up\n"]],
+            }
+        )
+        assert main(["up"]) == 1
+        assert "robin-api-1 does not run: its health check has not passed yet" in capsys.readouterr().err
+
+    @pytest.mark.usefixtures("docker")
+    def test_up_refuses_while_local_processes_run(
+        self, state: State, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Both want the same ports."""
+        state.create()
+        with socket.socket(socket.AF_UNIX) as supervisor:
+            supervisor.bind(str(state.supervisor_socket))
+            supervisor.listen()
+            assert main(["up"]) == 1
+        assert "./setup-and-run.sh --local --down" in capsys.readouterr().err
+
+    @pytest.mark.parametrize(
+        ("rows", "code", "shown"),
+        [
+            (ALL_WELL, 0, "robin-nginx-1 running    -                        healthy"),
+            (ALL_WELL, 0, "robin-init-1  exited     -                        done"),
+            (
+                lines(INIT, row("api")),
+                1,
+                "nginx        -          -                        it has no container",
+            ),
+            (lines(INIT), 3, "does not run"),
+            ("", 3, "does not run"),
+        ],
+        ids=["well", "job", "one is missing", "only the job", "nothing"],
+    )
+    def test_status_shows_every_container_and_exits_by_health(
+        self, docker: Docker, capsys: pytest.CaptureFixture[str], rows: str, code: int, shown: str
+    ) -> None:
+        """0: all are well, 1: not all, 3: nothing runs."""
+        docker.answers({"docker compose ps --all": [[0, rows]]})
+        assert main(["status"]) == code
+        assert shown in capsys.readouterr().out
+
+    @pytest.mark.usefixtures("docker")
+    def test_logs_of_an_unknown_service_name_the_known_ones(self, capsys: pytest.CaptureFixture[str]) -> None:
+        """Exit 2: it was asked wrongly."""
+        assert main(["logs", "ngnix"]) == 2
+        assert capsys.readouterr().err == "error: there is no service 'ngnix'; there are: api, init, nginx\n"
+
+    def test_logs_show_the_output_and_the_file_beside_it(
+        self, docker: Docker, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        """nginx writes its requests into a file that the collector reads."""
+        docker.answers(
+            {
+                "docker compose logs --tail 50 nginx": [[0, "nginx-1 | started\n"]],
+                "docker compose exec --no-TTY nginx": [[0, '{"log_message": "GET /health 200"}\n']],
+            }
+        )
+        assert main(["logs", "nginx"]) == 0
+        assert {"nginx-1 | started", '{"log_message": "GET /health 200"}'} == set(
+            capfd.readouterr().out.splitlines()
+        )
+
+    def test_down_keeps_the_data(self, docker: Docker, tmp_path: Path) -> None:
+        """Volumes are not removed; addresses that lead nowhere are."""
+        endpoints = tmp_path / "state" / "run" / "endpoints.json"
+        endpoints.parent.mkdir(parents=True)
+        endpoints.write_text("{}")
+        docker.answers({"docker compose down": [[0, ""]]})
+        assert main(["down"]) == 0
+        assert docker.asked[-1] == "docker compose down"
+        assert not endpoints.exists()
+
+    def test_a_missing_engine_is_one_clear_line(
+        self, docker: Docker, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Asked for with --docker, there is nothing to fall back on."""
+        docker.answers({"docker info": [[1, "Cannot connect to the Docker daemon\n"]]})
+        assert main(["up"]) == 1
+        assert (
+            capsys.readouterr().err
+            == "error: no Docker engine answers: Cannot connect to the Docker daemon\n"
+        )
+
+    def test_no_value_of_the_configuration_is_shown(
+        self, docker: Docker, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        """`config` resolves passwords."""
+        docker.answers({"docker compose up": [[1, "x\n"]], "docker compose logs": [[0, ""]]})
+        for command in (["up"], ["status"], ["choose", "up"], ["logs", "api"]):
+            main(command)
+        said = capfd.readouterr()
+        assert "never-shown" not in said.out + said.err
+
+
+def test_the_script_follows_the_choice(tmp_path: Path) -> None:
+    """Without Docker and without a stack, `--status` says so and exits 3."""
+    environment = {**os.environ, "ROBIN_STATE_DIR": str(tmp_path), "PATH": "/usr/bin:/bin"}
+    ended = subprocess.run(
+        [CHECKOUT / "setup-and-run.sh", "--local", "--status"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert ended.returncode == 3, ended.stderr
+    assert "has not been set up" in ended.stderr
