@@ -65,11 +65,13 @@ def _parser() -> argparse.ArgumentParser:
     _add_amounts(parser)
     _add_thresholds(parser)
     where = parser.add_argument_group(
-        "where (option, else variable, else the running local stack, else the standard port)"
+        "where (option, else variable, else what ./setup-and-run.sh runs, else the standard port)"
     )
     for server in SERVERS:
         where.add_argument(
-            server.option, metavar="URL", help=f"{server.title} [{server.variable}; {server.default}]"
+            server.option,
+            metavar="URL",
+            help=f"{server.title} [{server.variable}; {server.default or 'through nginx only'}]",
         )
     return parser
 

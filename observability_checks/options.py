@@ -1,4 +1,4 @@
-"""Where the servers are: option, else environment variable, else the running local stack, else the standard port."""
+"""Where the servers are: option, else environment variable, else what ./setup-and-run.sh runs, else the standard port."""
 
 import json
 import os
@@ -32,9 +32,9 @@ class Server:
 # Several addresses are separated by commas; for the log store they are candidates, the first that answers is taken.
 SERVERS = (
     Server("nginx", "nginx", "http://localhost"),
-    # Composed, its instances are reached through nginx only.
+    # In Docker the services are reached through nginx only; the local stack says where each instance listens.
     Server("document_api", "document-api, each instance", ""),
-    Server("data_store", "data-store", "http://localhost:8001"),
+    Server("data_store", "data-store, each instance", ""),
     Server("collector_health", "OTel collector", "http://localhost:13133"),
     Server("jaeger", "Jaeger", "http://localhost:16686"),
     Server("prometheus", "Prometheus", "http://localhost:9090"),
@@ -59,12 +59,12 @@ class Targets:
 
 
 def state_dir(environment: Mapping[str, str] = os.environ) -> Path:
-    """Folder in which the local stack keeps its state."""
+    """Folder in which ./setup-and-run.sh keeps its state."""
     return Path(environment.get("ROBIN_STATE_DIR") or _CHECKOUT / ".robin")
 
 
 def local_stack_endpoints(folder: Path) -> Mapping[str, Any]:
-    """Addresses that a running local stack has left in its folder; none when there is no such stack.
+    """Addresses that ./setup-and-run.sh has left in its folder; none when nothing runs that it started.
 
     Raises ValueError: the file is there, but cannot be read.
     """

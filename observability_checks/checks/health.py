@@ -35,9 +35,8 @@ def run(context: Context) -> None:
     _server(group, "nginx", f"{context.api.url}/nginx-health")
     exchange = context.api.send("GET", HEALTH_ROUTE)
     group.add("document-api through nginx", _exchange_problems(exchange), "healthy, with all components")
-    for number, url in enumerate(context.targets.all("document_api")):
-        _service(group, f"document-api {number + 1}", f"{url}{HEALTH_ROUTE}", document_api_problems)
-    _service(group, "data-store", f"{context.targets.one('data_store')}{HEALTH_ROUTE}", data_store_problems)
+    _services(group, Service.DOCUMENT_API, "document_api", document_api_problems)
+    _services(group, Service.DATA_STORE, "data_store", data_store_problems)
     _back_ends(group)
     deadline = context.deadline()
     group.wait(
@@ -77,6 +76,12 @@ def _check(group: Group, name: str, ask: Callable[[], object]) -> None:
         group.add(name, [describe(error)], "")
     else:
         group.add(name, [], "answers")
+
+
+def _services(group: Group, name: str, key: str, problems: Callable[[object], Sequence[str]]) -> None:
+    """Every instance that is reached directly; what is not stands in the answer through nginx."""
+    for number, url in enumerate(group.context.targets.all(key), start=1):
+        _service(group, f"{name} {number}", f"{url}{HEALTH_ROUTE}", problems)
 
 
 def _service(group: Group, name: str, url: str, problems: Callable[[object], Sequence[str]]) -> None:

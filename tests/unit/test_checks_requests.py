@@ -14,10 +14,11 @@ from observability_checks.backends.log_store import LogStore
 from observability_checks.backends.loki import Loki, SilentLoki
 from observability_checks.checks import health, performance, retrieval, upload
 from observability_checks.checks.errors import WrongRequest, answer_problems, is_correlation_id
-from observability_checks.context import Context, Group, id_problems
+from observability_checks.context import Group, id_problems
 from observability_checks.contract import DOCUMENT_ROUTE, UPLOAD_ROUTE, Service, requests_series
 from observability_checks.figures import Figures
 from observability_checks.load import LoadResult
+from observability_checks.options import Targets
 from observability_checks.polling import Deadline
 from observability_checks.preflight import BackEnds
 from observability_checks.results import Results
@@ -271,10 +272,10 @@ def test_the_counters_of_a_load_are_those_of_its_successes():
     assert (result.figures("PUT", "GET").rate, result.figures("GET").p95) == (3.0, 0.1)
 
 
-def context_with(logs: LogStore) -> Context:
+def context_with(logs: LogStore) -> Any:
     """A context in which only the log store is there."""
     back_ends = BackEnds(cast("Any", None), cast("Any", None), logs)
-    return cast("Context", SimpleNamespace(back_ends=back_ends, results=Results()))
+    return SimpleNamespace(back_ends=back_ends, results=Results())
 
 
 def test_log_lines_of_a_silent_store_are_skipped_by_name_with_the_reason():
@@ -292,3 +293,14 @@ def test_log_lines_of_a_store_that_answers_are_looked_for(problems: list[str], *
     context = context_with(Loki(httpx.Client(), "http://logs"))
     Group(context, "upload").log_lines("log lines of 1", lambda: problems, Deadline(0), "found")
     assert [check.passed for check in context.results.checks] == [passed]
+
+
+@pytest.mark.parametrize("addresses", [(), ("http://127.0.0.1:1", "http://127.0.0.1:2")], ids=len)
+def test_every_instance_that_is_reached_directly_is_asked_for_its_health(addresses: tuple[str, ...]):
+    """In Docker there is none: the services are reached through nginx only."""
+    context = context_with(Loki(httpx.Client(), "http://logs"))
+    context.targets = Targets({"data_store": addresses})
+    context.http = httpx.Client(transport=httpx.MockTransport(lambda _request: httpx.Response(503)))
+    health._services(Group(context, "health"), "data-store", "data_store", health.data_store_problems)
+    names = [check.name for check in context.results.failures]
+    assert names == [f"data-store {number}" for number in range(1, len(addresses) + 1)]
