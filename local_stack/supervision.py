@@ -8,6 +8,7 @@ import xmlrpc.client
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http.client import HTTPException
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,9 @@ from local_stack.services import Service
 from local_stack.state import State, write_atomically
 
 START_SECONDS = 15.0
-# The longest patience a service has (Service.stop_seconds), for each of the groups that stop one after another.
-STOP_SECONDS = 120.0
+# For supervisor alone: its services have ended before.
+STOP_SECONDS = 60.0
+ALIVE = frozenset({"STARTING", "RUNNING", "BACKOFF", "STOPPING"})
 # What a program needs of the shell's environment; everything else is said for each service.
 INHERITED = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR")
 
@@ -94,8 +96,8 @@ class Supervisor:
     def pid(self) -> int | None:
         """Return supervisor's process id, None when it does not run."""
         try:
-            return int(self._call("supervisor.getPID"))
-        except (OSError, HTTPException, xmlrpc.client.Error):
+            return int(self._call("getPID"))
+        except (OSError, StackError):
             return None
 
     def own_pids(self) -> set[int]:
@@ -130,14 +132,18 @@ class Supervisor:
         self._programs.mkdir(exist_ok=True)
         write_atomically(self._programs / f"{service.name}.conf", self._render(service))
         self._update(service.name)
-        if self.processes()[service.name].state in {"RUNNING", "STARTING"}:
+        if self._call("getProcessInfo", service.name)["statename"] in {"RUNNING", "STARTING"}:
             return False
-        self._call("supervisor.startProcess", service.name, False)
+        self.stop(service.name)  # it may wait for its next start, or be about to end
+        self._call("startProcess", service.name, False)
         return True
 
-    def stop(self, name: str) -> None:
-        """Stop a service and leave it stopped."""
-        self._call("supervisor.stopProcessGroup", name)
+    def stop(self, *names: str) -> None:
+        """Stop services side by side and leave them stopped; supervisor kills what takes too long."""
+        for name in names:
+            self._call("stopProcessGroup", name, False)
+        while any(row.state in ALIVE for row in self.processes().values() if row.name in names):
+            time.sleep(0.05)
 
     def drop_all_but(self, names: set[str]) -> None:
         """Stop and forget what does not belong to the stack any more."""
@@ -151,8 +157,8 @@ class Supervisor:
     def processes(self) -> dict[str, ProcessInfo]:
         """Return every known process by name; empty when supervisor does not run."""
         try:
-            answer = self._call("supervisor.getAllProcessInfo")
-        except OSError:
+            answer = self._call("getAllProcessInfo")
+        except (OSError, StackError):
             return {}
         return {
             row["name"]: ProcessInfo(row["name"], row["statename"], row["pid"], row["start"], row["spawnerr"])
@@ -165,7 +171,10 @@ class Supervisor:
         if pid is None:
             return
         process = psutil.Process(pid)
-        self._call("supervisor.shutdown")
+        by_priority = sorted(self._call("getAllConfigInfo"), key=_priority, reverse=True)
+        for _, rows in groupby(by_priority, key=_priority):
+            self.stop(*(row["name"] for row in rows if row["inuse"]))
+        self._call("shutdown")
         try:
             process.wait(timeout=STOP_SECONDS)
         except psutil.TimeoutExpired:
@@ -178,24 +187,26 @@ class Supervisor:
         if name in changed:
             self._remove(name)
         if name in added or name in changed:
-            self._call("supervisor.addProcessGroup", name)
+            self._call("addProcessGroup", name)
 
     def _remove(self, name: str) -> None:
         self.stop(name)
-        self._call("supervisor.removeProcessGroup", name)
+        self._call("removeProcessGroup", name)
 
     def _reload(self) -> tuple[list[str], list[str], list[str]]:
-        try:
-            ((added, changed, removed),) = self._call("supervisor.reloadConfig")
-        except xmlrpc.client.Fault as fault:
-            raise StackError(f"supervisor refuses its configuration: {fault.faultString}") from fault
+        ((added, changed, removed),) = self._call("reloadConfig")
         return added, changed, removed
 
     def _call(self, method: str, *arguments: object) -> Any:  # XML-RPC knows no types
         transport = SupervisorTransport(None, None, serverurl=f"unix://{self._state.supervisor_socket}")
         try:
             proxy = xmlrpc.client.ServerProxy("http://127.0.0.1", transport=transport)
-            return getattr(proxy, method)(*arguments)
+            return getattr(proxy.supervisor, method)(*arguments)
+        except xmlrpc.client.Fault as fault:
+            what = " ".join(map(str, [method, *arguments[:1]]))
+            raise StackError(f"supervisor refuses {what}: {fault.faultString}") from fault
+        except (xmlrpc.client.Error, HTTPException) as error:
+            raise StackError(f"supervisor does not answer {method}: {error}") from error
         finally:
             transport.close()
 
@@ -232,6 +243,10 @@ class Supervisor:
         if service.output is None:
             return f"redirect_stderr=true\nstdout_logfile={log}\n"
         return f"stderr_logfile={log}\nstdout_logfile={_escaped(service.output)}\n"
+
+
+def _priority(row: Mapping[str, Any]) -> int:
+    return int(row["group_prio"])
 
 
 def _escaped(value: object) -> str:

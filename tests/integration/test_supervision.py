@@ -1,0 +1,111 @@
+"""The real supervisor, and what it is asked to do with services that do not do well."""
+
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from local_stack.errors import StackError
+from local_stack.health import HttpProbe
+from local_stack.services import Service
+from local_stack.state import State
+from local_stack.supervision import Supervisor
+from tests.telemetry_spy import eventually
+
+SECONDS: Final = 30
+# Says when it is ready; when told to end it takes its time, and says when it does.
+SLOW_TO_END: Final = """
+import pathlib, signal, sys, time
+ready, ended, seconds = sys.argv[1:]
+def end(*_):
+    time.sleep(float(seconds))
+    with open(ended, "a") as log:
+        log.write(f"{pathlib.Path(ready).name}\\n")
+    sys.exit()
+signal.signal(signal.SIGTERM, end)
+pathlib.Path(ready).touch()
+while True:
+    signal.pause()
+"""
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> State:
+    """A state folder."""
+    state = State(tmp_path)
+    state.create()
+    return state
+
+
+@pytest.fixture
+def supervisor(state: State) -> Iterator[Supervisor]:
+    """A supervisor that runs nothing yet."""
+    supervisor = Supervisor(state)
+    supervisor.ensure_running({})
+    yield supervisor
+    supervisor.shutdown()
+
+
+def service(state: State, name: str, *command: str) -> Service:
+    """Return a service that runs a command."""
+    return Service(
+        name=name, command=command, probe=HttpProbe(1, "/"), priority=1, url="", directory=state.root
+    )
+
+
+def is_in(supervisor: Supervisor, name: str, wanted: str) -> bool:
+    """Say whether a process is in this state."""
+    return supervisor.processes()[name].state == wanted
+
+
+def test_a_service_that_waits_for_its_next_start_is_started_at_once(
+    supervisor: Supervisor, state: State
+) -> None:
+    """BACKOFF, where supervisor takes it for running: a second `up` starts it anew."""
+    failing = service(state, "failing", sys.executable, "-c", "raise SystemExit(1)")
+    supervisor.apply(failing)
+    eventually(lambda: is_in(supervisor, "failing", "BACKOFF"), seconds=SECONDS)
+    assert supervisor.apply(failing)
+
+
+def test_a_program_that_is_not_there_is_one_line(supervisor: Supervisor, state: State) -> None:
+    """What supervisor refuses names the service."""
+    with pytest.raises(StackError, match=r"^supervisor refuses startProcess missing: NO_FILE[^\n]*$"):
+        supervisor.apply(service(state, "missing", "/does/not/exist"))
+
+
+def test_nothing_runs_where_no_supervisor_does(state: State) -> None:
+    """Before the first `up` and after `down`."""
+    assert Supervisor(state).pid() is None
+    assert Supervisor(state).processes() == {}
+
+
+def start_slow(supervisor: Supervisor, state: State, name: str, *, seconds: float, priority: int) -> None:
+    """Start a program that takes so long to end, and wait until it is ready to be told."""
+    script = state.root / "slow.py"
+    script.write_text(SLOW_TO_END)
+    command = (sys.executable, str(script), str(state.run / name), str(state.root / "ended"), str(seconds))
+    supervisor.apply(replace(service(state, name, *command), priority=priority))
+    eventually((state.run / name).exists, seconds=SECONDS)
+
+
+def test_services_of_one_priority_end_side_by_side(supervisor: Supervisor, state: State) -> None:
+    """Three that take two seconds each are down in less than four."""
+    for name in ("one", "two", "three"):
+        start_slow(supervisor, state, name, seconds=2, priority=1)
+    begun = time.monotonic()
+    supervisor.shutdown()
+    assert time.monotonic() - begun < 4
+    assert sorted((state.root / "ended").read_text().split()) == ["one", "three", "two"]
+
+
+def test_what_others_need_ends_after_them(supervisor: Supervisor, state: State) -> None:
+    """The data store serves until the last instance of document_api has ended."""
+    start_slow(supervisor, state, "needed", seconds=0, priority=1)
+    start_slow(supervisor, state, "needing", seconds=1, priority=2)
+    supervisor.shutdown()
+    assert (state.root / "ended").read_text().split() == ["needing", "needed"]
