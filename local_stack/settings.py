@@ -8,6 +8,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from document_api.settings import DocumentApiSettings
 from local_stack.errors import UsageError
+from observability.service import ServiceSettings
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 PORT_STEP = 10  # between two instances of document_api
@@ -40,6 +41,7 @@ class Settings(BaseSettings):
     max_upload_bytes: Annotated[int, Field(ge=1)] = DocumentApiSettings.model_fields[
         "max_upload_bytes"
     ].default
+    shutdown_seconds: Annotated[int, Field(ge=0)] = ServiceSettings.model_fields["shutdown_seconds"].default
     deployment_environment: str = "development"
 
     @classmethod

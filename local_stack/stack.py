@@ -20,6 +20,9 @@ PASSED_ON = frozenset(
 )
 PASSED_ON_PREFIXES = ("OTEL_",)
 
+CLOSING_SECONDS = (
+    10  # after the last request: telemetry takes up to 5 (observability.telemetry), then pools close
+)
 HTTP_DEFAULT = 80  # needs no mention in a URL
 
 
@@ -78,6 +81,7 @@ class Stack:
             probe=HttpProbe(port, "/health"),
             priority=300,
             url=_local(port),
+            stop_seconds=self._stop_seconds,
         )
 
     def document_apis(self, environment: Mapping[str, str]) -> list[Service]:
@@ -101,7 +105,12 @@ class Stack:
             probe=HttpProbe(port, "/health"),
             priority=400,
             url=_local(port),
+            stop_seconds=self._stop_seconds,
         )
+
+    @property
+    def _stop_seconds(self) -> int:
+        return self.settings.shutdown_seconds + CLOSING_SECONDS
 
     @staticmethod
     def _instance_name(index: int) -> str:

@@ -15,8 +15,10 @@ from local_stack.ports import _problem, check_free, choose_http_port
 from local_stack.register import Register
 from local_stack.services import Service, digest_files
 from local_stack.settings import Settings
+from local_stack.stack import Stack
 from local_stack.state import LONGEST_SOCKET_PATH, State
 from local_stack.supervision import Supervisor
+from observability.telemetry import SHUTDOWN_SECONDS
 
 
 @pytest.fixture(autouse=True)
@@ -50,6 +52,7 @@ class TestSettings:
             ("PROMETHEUS_PORT", "65536"),
             ("DOCUMENT_API_INSTANCES", "0"),
             ("MAX_UPLOAD_BYTES", "-1"),
+            ("SHUTDOWN_SECONDS", "-1"),
         ],
     )
     def test_a_wrong_value_names_its_variable(
@@ -176,6 +179,21 @@ class TestRendering:
         (tmp_path / "b.py").rename(tmp_path / "c.py")
         digests.add(digest_files([tmp_path]))
         assert len(digests) == 4
+
+
+class TestStopping:
+    """Supervisor kills what has not ended in time: nobody who still answers or sends may be among them."""
+
+    def test_services_are_given_longer_than_they_take(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        """Running requests, then telemetry, then what is to be closed, each as long as it may take."""
+        monkeypatch.setenv("SHUTDOWN_SECONDS", "42")
+        state = State(tmp_path)
+        state.create()
+        stack = Stack(Settings.from_environment(), state, "python")
+        for one in (stack.data_store({}), *stack.document_apis({})):
+            assert one.stop_seconds > 42 + SHUTDOWN_SECONDS
 
 
 class TestRegisterAndLogs:
