@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from data_store.settings import DataStoreSettings
 from document_api.settings import DocumentApiSettings
@@ -44,9 +45,30 @@ def test_readme_lists_exactly_the_ports_with_their_defaults():
 def test_every_option_of_setup_and_run_is_in_the_readme():
     """The usage of the script and the README agree."""
     usage = (ROOT / "setup-and-run.sh").read_text().split("USAGE")[1]
-    options = set(re.findall(r"^  (--[a-z]+)", usage, re.MULTILINE)) - {"--help", "--docker"}
+    options = set(re.findall(r"^  (--[a-z]+)", usage, re.MULTILINE)) - {"--help"}
     assert options
     assert {option for option in options if f"`{option}" not in README} == set()
+
+
+def test_every_variable_of_the_composed_stack_is_in_the_readme():
+    """What docker-compose.yml reads from the environment can be looked up."""
+    read = set(re.findall(r"\$\{([A-Z_]+)", (ROOT / "docker-compose.yml").read_text()))
+    assert read
+    assert {variable for variable in read if f"`{variable}`" not in README} == set()
+
+
+def test_ci_runs_commands_that_exist():
+    """CI has no logic of its own: scripts of the checkout, and Docker."""
+    jobs = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())["jobs"]
+    commands = [step["run"].split() for job in jobs.values() for step in job["steps"] if "run" in step]
+    assert {command[0] for command in commands} == {
+        "./run-tests.sh",
+        "./setup-and-run.sh",
+        "python3",
+        "docker",
+    }
+    scripts = [word for command in commands for word in command[:2] if word.endswith((".sh", ".py"))]
+    assert [script for script in scripts if not (ROOT / script).exists()] == []
 
 
 def test_every_metric_span_and_attribute_is_in_the_dashboard_document():
