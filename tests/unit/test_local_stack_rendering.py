@@ -3,12 +3,16 @@
 import os
 import socket
 import stat
+import subprocess
 from pathlib import Path
 
+import psutil
 import pytest
 
+from local_stack import postgres
 from local_stack.errors import StackError, UsageError
 from local_stack.health import HttpProbe
+from local_stack.leftovers import _names_state
 from local_stack.log_files import files_of, tail
 from local_stack.nginx import SITE_TEMPLATE, LoadBalancer, render
 from local_stack.ports import _problem, check_free, choose_http_port
@@ -179,6 +183,46 @@ class TestRendering:
         (tmp_path / "b.py").rename(tmp_path / "c.py")
         digests.add(digest_files([tmp_path]))
         assert len(digests) == 4
+
+
+class TestDatabaseOutside:
+    """PostgreSQL's place for root whose checkout its user cannot reach."""
+
+    @pytest.fixture
+    def outside(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        """Data in that place, of a state folder in the first line of a test."""
+        monkeypatch.setattr(postgres, "REACHABLE_HOME", tmp_path / "reachable")
+        outside = postgres.outside_home(State(tmp_path / "state"))
+        (outside / "postgres" / "data").mkdir(parents=True)
+        return outside
+
+    def test_data_of_a_deleted_state_folder_goes(self, tmp_path: Path, outside: Path) -> None:
+        """Its password went with the folder: nobody could log in."""
+        assert postgres.forget_deleted(State(tmp_path / "state")) == outside
+        assert not outside.exists()
+
+    def test_data_that_a_state_folder_leads_to_stays(self, tmp_path: Path, outside: Path) -> None:
+        """The link tells that the folder still is the one the data belongs to."""
+        (tmp_path / "state").mkdir()
+        (tmp_path / "state" / "postgres").symlink_to(outside / "postgres")
+        assert postgres.forget_deleted(State(tmp_path / "state")) is None
+        assert (outside / "postgres" / "data").exists()
+
+    def test_data_of_another_state_folder_stays(self, tmp_path: Path, outside: Path) -> None:
+        """Each folder has its own place."""
+        assert postgres.forget_deleted(State(tmp_path / "another")) is None
+        assert (outside / "postgres" / "data").exists()
+
+    def test_a_server_that_was_left_over_there_is_found(self, tmp_path: Path, outside: Path) -> None:
+        """PostgreSQL overwrites its environment; its command line names this place only."""
+        program = outside / "postgres" / "postgres"
+        program.write_text("#!/bin/sh\nread -r line\n")
+        program.chmod(0o755)
+        with subprocess.Popen([program], stdin=subprocess.PIPE) as process:
+            try:
+                assert _names_state(psutil.Process(process.pid), State(tmp_path / "state"))
+            finally:
+                process.kill()
 
 
 class TestStopping:
