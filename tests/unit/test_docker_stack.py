@@ -521,3 +521,16 @@ def test_the_script_follows_the_choice(tmp_path: Path) -> None:
     )
     assert ended.returncode == 3, ended.stderr
     assert "has not been set up" in ended.stderr
+
+
+def test_nothing_has_to_be_installed_for_it() -> None:
+    """It decides before there is a virtual environment; -S hides every installed package."""
+    ended = subprocess.run(
+        [sys.executable, "-S", "-m", "docker_stack", "--help"],
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert ended.returncode == 0, ended.stderr
