@@ -12,12 +12,12 @@ fail() {
 install_requirements() {
     local venv="$1" requirements="$2" stamp wanted python
     stamp="$venv/.installed-$(basename -- "$requirements" .txt)"
-    if ! "$venv/bin/python" -c '' 2>/dev/null; then
+    if [[ "$(made_for "$venv" 2>/dev/null)" != "$(cat "$venv/.made-for" 2>/dev/null || echo nothing)" ]]; then
         python="$(find_python)"
         echo "making the virtual environment with $("$python" --version)"
         make_environment "$python" "$venv"
     fi
-    wanted="$(requirements_digest "$venv" "$requirements")"
+    wanted="$(sha256sum <"$requirements")"
     if [[ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]]; then
         echo "installing the dependencies (pinned, with hashes)"
         "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-input --require-hashes \
@@ -26,9 +26,9 @@ install_requirements() {
     fi
 }
 
-# The environment is bound to its place and its Python: either of them another, and it is made anew.
-requirements_digest() {
-    { cat "$2"; "$1/bin/python" -c 'import sys; print(sys.version, sys.prefix)'; } | sha256sum | cut -d' ' -f1
+# An environment is bound to its Python and its place (its programs name it): either of them another, and it is made anew.
+made_for() {
+    "$1/bin/python" -c 'import sys; print("%d.%d" % sys.version_info[:2], sys.prefix)'
 }
 
 find_python() {
@@ -55,4 +55,5 @@ make_environment() {
     mkdir -p -- "$(dirname -- "$venv")" || fail "cannot write $(dirname -- "$venv"): set ROBIN_STATE_DIR to another folder"
     rm -rf -- "$venv"
     "$python" -m venv "$venv" || fail "the virtual environment could not be made in $venv"
+    made_for "$venv" >"$venv/.made-for"
 }
