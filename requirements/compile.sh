@@ -2,8 +2,14 @@
 # Pins what pyproject.toml declares, with hashes: run it after changing a dependency. `--upgrade` takes newer versions.
 set -euo pipefail
 
+CHECKOUT="$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)"
+VENV="$(realpath -m -- "${ROBIN_STATE_DIR:-$CHECKOUT/.robin}")/venv"
+# shellcheck source=local_stack/python-env.sh
+source "$CHECKOUT/local_stack/python-env.sh"
+
 main() {
-  cd "$(dirname "${BASH_SOURCE[0]}")/.."
+  cd -- "$CHECKOUT"
+  install_requirements "$VENV" "$CHECKOUT/requirements/dev.txt"
   # dev.txt holds everything and is solved first; the others are its subsets.
   compile dev dev "$@"
   for extra in local-stack checks document-api data-store; do
@@ -15,7 +21,7 @@ compile() {
   local extra=$1 out=requirements/$2.txt
   shift 2
   # --no-annotate and --no-header: the file names no machine and no registry.
-  uv pip compile pyproject.toml --extra "$extra" --universal --python-version 3.11 --generate-hashes \
+  "$VENV/bin/uv" pip compile pyproject.toml --extra "$extra" --universal --python-version 3.11 --generate-hashes \
     --no-emit-index-url --no-emit-find-links --no-annotate --no-header --quiet --output-file "$out" "$@"
 }
 
