@@ -153,8 +153,12 @@ def unsettled(story: Story) -> list[str]:
         return ["no spans yet"] if any(line.trace_id for line in story.lines) else []
     if not story.lines_expected:
         return []
-    heard = {line.service for line in story.lines}
-    return sorted(f"no line of {service} yet" for service in {span.service for span in story.spans} - heard)
+    expected = {span.service for span in story.spans}
+    if Service.DOCUMENT_API in expected:
+        expected.add(Service.NGINX)  # makes no spans, and stands before it
+    return sorted(
+        f"no line of {service} yet" for service in expected - {line.service for line in story.lines}
+    )
 
 
 def join(
