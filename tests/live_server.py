@@ -2,13 +2,14 @@
 
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
 import uvicorn
 from starlette.types import ASGIApp
+
+from tests.waiting import eventually
 
 _SECONDS: Final = 20.0
 
@@ -32,8 +33,5 @@ def served(app: ASGIApp) -> Iterator[str]:
 
 
 def _await_start(server: uvicorn.Server, thread: threading.Thread) -> None:
-    deadline = time.monotonic() + _SECONDS
-    while not server.started:
-        assert thread.is_alive(), "the server did not start"
-        assert time.monotonic() < deadline, "the server did not start in time"
-        time.sleep(0.01)
+    eventually(lambda: server.started or not thread.is_alive(), "the server has started", seconds=_SECONDS)
+    assert server.started, "the server ended at its start"

@@ -1,11 +1,10 @@
 """Telemetry that stays in memory: what a test asks instead of the back ends."""
 
 import logging
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from opentelemetry.sdk._logs import ReadableLogRecord
 from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogRecordProcessor
@@ -17,19 +16,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from observability.signals import MetricSpec
 from observability.telemetry import Identity, Telemetry, build
 
-_DEADLINE_SECONDS: Final = 10.0
 _POINTS: Final = (NumberDataPoint, HistogramDataPoint)
 Tree = dict[str, "Tree"]
-Found = TypeVar("Found")
-
-
-def eventually(look: Callable[[], Found], *, seconds: float = _DEADLINE_SECONDS) -> Found:
-    """Return what `look` finds as soon as that is something; fail when the deadline passes first."""
-    deadline = time.monotonic() + seconds
-    while not (found := look()):
-        assert time.monotonic() < deadline, f"nothing within {seconds} s, at last: {found!r}"
-        time.sleep(0.01)
-    return found
 
 
 @dataclass(frozen=True)

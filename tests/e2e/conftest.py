@@ -2,14 +2,11 @@
 
 import json
 import os
-import random
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -18,7 +15,9 @@ import httpx
 import pytest
 
 from local_stack.postgres import outside_home
+from local_stack.settings import PORT_STEP
 from local_stack.state import State
+from tests.ports import free_port
 
 CHECKOUT: Final = Path(__file__).parents[2]
 # The first run on a machine builds the Go programs.
@@ -114,26 +113,5 @@ def _environment(folder: Path) -> dict[str, str]:
 
 
 def _free_ports() -> dict[str, str]:
-    """Ports that are free now, all held until the last is known; instances of document_api are 10 apart.
-
-    Below the range from which the kernel takes a port for whoever asks for any: that would be somebody else's soon.
-    """
-    candidates = iter(random.SystemRandom().sample(range(10_000, _first_ephemeral_port() - 10), 2000))
-    with ExitStack() as held:
-        single = {name: str(_first_free(held, candidates)) for name in PORTS}
-        instances = str(_first_free(held, candidates, offsets=(0, 10)))
-    return {**single, "DOCUMENT_API_PORT": instances}
-
-
-def _first_ephemeral_port() -> int:
-    return int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
-
-
-def _first_free(held: ExitStack, candidates: Iterator[int], offsets: tuple[int, ...] = (0,)) -> int:
-    for port in candidates:
-        with suppress(OSError), ExitStack() as these:
-            for offset in offsets:
-                these.enter_context(socket.create_server(("127.0.0.1", port + offset)))
-            held.push(these.pop_all())
-            return port
-    raise RuntimeError("no free port")
+    single = {name: str(free_port()) for name in PORTS}
+    return {**single, "DOCUMENT_API_PORT": str(free_port(above=(PORT_STEP,)))}

@@ -8,9 +8,8 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -25,6 +24,7 @@ from data_store.migrations import migrate
 from data_store.settings import DataStoreSettings
 from tests.live_server import served
 from tests.telemetry_spy import TelemetrySpy
+from tests.waiting import eventually
 
 MIGRATED: Final = "migrated"
 _START_SECONDS: Final = 60
@@ -157,16 +157,16 @@ def _command(programs: Path, folder: Path) -> list[str]:
 
 
 def _await_start(server: PostgreSQL, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + _START_SECONDS
-    while True:
-        try:
-            server.execute("SELECT 1")
-        except psycopg2.OperationalError as error:
-            if process.poll() is not None or time.monotonic() > deadline:
-                pytest.fail(f"PostgreSQL did not start: {error}\n{server.log.read_text()}", pytrace=False)
-            time.sleep(0.05)
-        else:
-            return
+    eventually(
+        lambda: process.poll() is not None or _accepts(server), "PostgreSQL is up", seconds=_START_SECONDS
+    )
+    assert process.poll() is None, f"PostgreSQL did not start:\n{server.log.read_text()}"
+
+
+def _accepts(server: PostgreSQL) -> bool:
+    with suppress(psycopg2.OperationalError):
+        return bool(server.execute("SELECT 1"))
+    return False
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import threading
@@ -16,9 +15,10 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 from urllib.error import URLError
 from urllib.request import urlopen
 
@@ -51,10 +51,12 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from local_stack.build import PROGRAMS, build, cache_dir
 from local_stack.postgres import Cluster, database_url, outside_home, place
 from local_stack.state import State
+from tests.ports import free_port
+from tests.waiting import eventually
 
-T = TypeVar("T")
 CONFIG = Path(__file__).parents[2] / "otel-collector-config.yaml"
 DEADLINE = 30
+wait_for = partial(eventually, seconds=DEADLINE)
 SECRET = "s3cr3t-value"
 CORRELATION_ID = "0b6e8d9e-6f2f-4d5a-9d2c-0d4f1c2a3b4c"
 TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -189,12 +191,6 @@ def _running_sink(http_port: int = 0) -> Iterator[Sink]:
         grpc_server.stop(None).wait()
 
 
-def _free_port() -> int:
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @dataclass
 class Collector:
     """A collector with the project's configuration, its files in one folder."""
@@ -204,9 +200,9 @@ class Collector:
     postgres_log: str
     http_port: int
     traces_port: int
-    grpc_port: int = field(default_factory=_free_port)
-    health_port: int = field(default_factory=_free_port)
-    metrics_port: int = field(default_factory=_free_port)
+    grpc_port: int = field(default_factory=free_port)
+    health_port: int = field(default_factory=free_port)
+    metrics_port: int = field(default_factory=free_port)
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -238,7 +234,7 @@ class Collector:
             self.process = subprocess.Popen(
                 [self.binary, "--config", CONFIG], env=environment, stdout=log, stderr=log
             )
-        poll(lambda: self.get(self.health_port, "/"), "the collector is up")
+        wait_for(lambda: self.get(self.health_port, "/"), "the collector is up")
 
     def get(self, port: int, path: str) -> str:
         """Return the answer to a GET; nothing while nobody answers."""
@@ -264,15 +260,6 @@ class Collector:
             self.process = None
 
 
-def poll(ask: Callable[[], T], what: str) -> T:
-    """Ask until the answer is not empty, or fail by saying what did not happen."""
-    deadline = time.monotonic() + DEADLINE
-    while not (answer := ask()):
-        assert time.monotonic() < deadline, f"not within {DEADLINE} s: {what}"
-        time.sleep(0.05)
-    return answer
-
-
 @pytest.fixture(scope="module")
 def otelcol(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The collector's binary, built where it is missing."""
@@ -286,14 +273,14 @@ def postgres() -> Iterator[Cluster]:
     # Not below pytest's folder: that is closed to the user PostgreSQL runs as when root runs the tests.
     root = Path(tempfile.mkdtemp(prefix="robin-collector-"))
     root.chmod(0o755)
-    cluster = place(State(root), _free_port())
+    cluster = place(State(root), free_port())
     cluster.initialise("password")
     service = cluster.service()
     process = subprocess.Popen(
         service.command, cwd=service.directory, user=service.user, stderr=subprocess.DEVNULL, env={}
     )
     try:
-        poll(lambda: _answers(cluster), "PostgreSQL answers")
+        wait_for(lambda: _answers(cluster), "PostgreSQL answers")
         yield cluster
     finally:
         process.send_signal(signal.SIGINT)
@@ -374,7 +361,7 @@ def append(path: Path, *lines: str) -> None:
 
 def one_record(sink: Sink, service: str, wanted: Callable[[Record], bool]) -> Record:
     """Wait for the one record of a service that is wanted."""
-    found = poll(
+    found = wait_for(
         lambda: [record for record in sink.records_of(service) if wanted(record)], "the record arrives"
     )
     assert len(found) == 1
@@ -536,7 +523,7 @@ def test_unreadable_line_of_postgresql_is_dropped(
     append(postgres.logs / "unreadable.json", f'{{"message": "{SECRET}\n')
     pid = run_and_tell_pid(postgres, "SELECT 1/0")
     one_record(sink, "postgresql", of_statement(pid, "statement failed"))
-    poll(
+    wait_for(
         lambda: "expected" in collector.own_log and "drop" in collector.own_log,
         "the collector says that it dropped",
     )
@@ -556,7 +543,7 @@ def test_log_records_of_a_service_get_the_names_of_the_contract(collector: Colle
         logger.log(level, "written", extra={"context_data": context, "api_key": SECRET})
     logger.handlers.clear()
     provider.shutdown()
-    poll(lambda: len(sink.records_of("logging-service")) == 5, "five records arrive")
+    wait_for(lambda: len(sink.records_of("logging-service")) == 5, "five records arrive")
     records = sink.records_of("logging-service")
     assert [record.level for record in records] == ["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
     assert records[0].attributes["logger"] == "documents.upload"
@@ -579,7 +566,7 @@ def test_secrets_are_removed_from_spans(collector: Collector, sink: Sink) -> Non
     }
     provider.get_tracer("test").start_span("cleaned", attributes=attributes).end()
     provider.shutdown()
-    span = poll(lambda: sink.spans().get("cleaned"), "the span arrives")
+    span = wait_for(lambda: sink.spans().get("cleaned"), "the span arrives")
     assert span == {
         "service.name": "tracing-service",
         "deployment.environment.name": "test",
@@ -596,14 +583,14 @@ def test_metrics_of_services_and_of_the_host_arrive(collector: Collector, sink: 
     )
     provider.get_meter("test").create_counter("http_requests").add(1)
     provider.shutdown()
-    poll(lambda: sink.metric_names("metric-service") == {"http_requests"}, "the counter arrives")
+    wait_for(lambda: sink.metric_names("metric-service") == {"http_requests"}, "the counter arrives")
     expected = {
         "system.cpu.time",
         "system.cpu.load_average.1m",
         "system.memory.usage",
         "system.filesystem.usage",
     }
-    poll(lambda: expected <= sink.metric_names("host"), "the host's metrics arrive")
+    wait_for(lambda: expected <= sink.metric_names("host"), "the host's metrics arrive")
 
 
 def test_collector_tells_of_its_own_queues(collector: Collector) -> None:
@@ -620,17 +607,17 @@ def test_log_store_is_told_which_fields_make_a_stream(collector: Collector, sink
 
 def test_nothing_is_lost_or_doubled_when_store_and_collector_die(otelcol: Path, tmp_path: Path) -> None:
     """Lines read while the store is away lie on disk, also for the collector that comes after a kill -9."""
-    collector = Collector(otelcol, tmp_path, str(tmp_path / "no.json"), _free_port(), _free_port())
+    collector = Collector(otelcol, tmp_path, str(tmp_path / "no.json"), free_port(), free_port())
     append(collector.access_log, *(access_line(f"before {i}") for i in range(50)))
     try:
         collector.start()
         append(collector.access_log, *(access_line(f"during {i}") for i in range(50)))
-        poll(lambda: collector.accepted_lines() == 100, "the collector takes what is there")
+        wait_for(lambda: collector.accepted_lines() == 100, "the collector takes what is there")
         collector.end(signal.SIGKILL)
         append(collector.access_log, *(access_line(f"after {i}") for i in range(50)))
         with _running_sink(collector.http_port) as sink:
             collector.start()
-            poll(lambda: len(sink.records()) >= 150, "all lines arrive")
+            wait_for(lambda: len(sink.records()) >= 150, "all lines arrive")
             append(collector.access_log, access_line("last"))
             one_record(sink, "nginx", lambda record: record.body == "last")
             bodies = [record.body for record in sink.records()]

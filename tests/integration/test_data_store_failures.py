@@ -11,7 +11,8 @@ import pytest
 from observability.signals import DATABASE_POOL_EXHAUSTED, HTTP_IN_PROGRESS
 from tests.integration.conftest import PostgreSQL, data_store_on
 from tests.records import DOCUMENT, DOCUMENTS, assert_problem
-from tests.telemetry_spy import TelemetrySpy, eventually
+from tests.telemetry_spy import TelemetrySpy
+from tests.waiting import eventually
 
 
 def assert_unavailable(answer: httpx.Response) -> None:

@@ -13,7 +13,8 @@ import pytest
 
 from observability.signals import DATABASE_OPERATIONS, HEALTH_CHECKS, HTTP_REQUESTS
 from tests.integration.conftest import PostgreSQL, data_store_on
-from tests.telemetry_spy import TelemetrySpy, eventually
+from tests.telemetry_spy import TelemetrySpy
+from tests.waiting import eventually
 
 TABLES = {"document_metadata", "users", "clients"}
 

@@ -13,7 +13,7 @@ from sqlalchemy import create_engine
 from data_store.migrations import LOCK, MigrationError, _config, migrate
 from data_store.records.models import metadata
 from tests.integration.conftest import PostgreSQL
-from tests.telemetry_spy import eventually
+from tests.waiting import eventually
 
 INSERT = (
     "INSERT INTO document_metadata (client_id, filename, file_size, file_type, sha256, storage_key, summary,"

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -22,8 +21,9 @@ from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2, metric
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
 
 from tests.integration.conftest import PostgreSQL
+from tests.ports import free_port
 from tests.records import DOCUMENT, DOCUMENTS
-from tests.telemetry_spy import eventually
+from tests.waiting import until_up
 
 CHECKOUT: Final = Path(__file__).parents[2]
 SECONDS: Final = 30
@@ -69,12 +69,6 @@ def collector() -> Iterator[tuple[Collector, str]]:
     server.stop(None).wait()
 
 
-def free_port() -> int:
-    """Return a port that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
-
-
 def environment(**variables: str) -> dict[str, str]:
     """Return an environment with nothing of robin but these variables; telemetry is off unless they turn it on."""
     return {"PATH": os.environ["PATH"], "OTEL_SDK_DISABLED": "true", **variables}
@@ -106,8 +100,7 @@ def serving(port: int, **variables: str) -> Iterator[subprocess.Popen[str]]:
         text=True,
     )
     try:
-        eventually(lambda: process.poll() is not None or _answers(port), seconds=SECONDS)
-        assert process.poll() is None, process.communicate()[0]
+        until_up(process, lambda: _answers(port), seconds=SECONDS)
         yield process
     finally:
         process.kill()

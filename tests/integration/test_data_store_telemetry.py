@@ -23,7 +23,8 @@ from observability.signals import (
 )
 from tests.integration.conftest import PostgreSQL
 from tests.records import DOCUMENT, DOCUMENTS
-from tests.telemetry_spy import TelemetrySpy, eventually
+from tests.telemetry_spy import TelemetrySpy
+from tests.waiting import eventually
 
 ADD: Final = "POST /clients/{client_id}/documents"
 GET: Final = "GET /clients/{client_id}/documents/{doc_id}"

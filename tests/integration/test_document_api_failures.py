@@ -17,7 +17,8 @@ from opentelemetry.trace import StatusCode
 
 from tests.integration.test_document_api_http import ROUTE, document_api_on, files, upload
 from tests.records import assert_problem
-from tests.telemetry_spy import TelemetrySpy, eventually
+from tests.telemetry_spy import TelemetrySpy
+from tests.waiting import eventually
 
 GET: Final = "/clients/acme/documents/1"
 

@@ -20,7 +20,8 @@ from observability.signals import DOCUMENT_SIZE, DOCUMENTS_UPLOADED, HTTP_ERRORS
 from tests.integration.conftest import PostgreSQL
 from tests.live_server import served
 from tests.records import assert_problem
-from tests.telemetry_spy import TelemetrySpy, eventually
+from tests.telemetry_spy import TelemetrySpy
+from tests.waiting import eventually
 
 UPLOAD: Final = "/clients/acme/upload-document"
 ROUTE: Final = "/clients/{client_id}/upload-document"

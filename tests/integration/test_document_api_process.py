@@ -21,7 +21,9 @@ from opentelemetry.proto.collector.logs.v1 import logs_service_pb2, logs_service
 from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2, metrics_service_pb2_grpc
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
 
-from tests.telemetry_spy import Tree, eventually
+from tests.ports import free_port
+from tests.telemetry_spy import Tree
+from tests.waiting import until_up
 
 CHECKOUT: Final = Path(__file__).parents[2]
 SECONDS: Final = 30
@@ -85,12 +87,6 @@ def sink() -> Iterator[tuple[Sink, str]]:
     server.stop(None).wait()
 
 
-def free_port() -> int:
-    """Return a port that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
-
-
 @contextmanager
 def running(module: str, **variables: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """Run a service, and lend process and URL once it answers."""
@@ -105,8 +101,7 @@ def running(module: str, **variables: str) -> Iterator[tuple[subprocess.Popen[st
     )
     url = f"http://127.0.0.1:{port}"
     try:
-        eventually(lambda: process.poll() is not None or _answers(url), seconds=SECONDS)
-        assert process.poll() is None, process.communicate()[0]
+        until_up(process, lambda: _answers(url), seconds=SECONDS)
         yield process, url
     finally:
         process.kill()

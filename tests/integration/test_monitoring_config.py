@@ -2,11 +2,8 @@
 
 import os
 import re
-import socket
 import subprocess
-import time
 from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
@@ -17,6 +14,8 @@ from local_stack.back_ends import BackEnds
 from local_stack.build import PROGRAMS, build, cache_dir
 from local_stack.settings import Settings
 from local_stack.state import State
+from tests.ports import free_port
+from tests.waiting import until_up
 
 MONITORING = Path(__file__).parents[2] / "monitoring"
 DEADLINE = 30
@@ -63,20 +62,14 @@ def test_jaeger_accepts_its_configuration_with_the_defaults_alone(program: Calla
 
 def test_alertmanager_starts_with_its_configuration(program: Callable[[str], Path], tmp_path: Path) -> None:
     """It has no way to check a file but to run with it."""
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     (tmp_path / "alertmanager").mkdir()
     service = BackEnds(Settings(alertmanager_port=port), State(tmp_path)).service(
         "alertmanager", program("alertmanager")
     )
     process = subprocess.Popen(service.command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        deadline = time.monotonic() + DEADLINE
-        while not _is_ready(port):
-            assert process.poll() is None, "Alertmanager ended"
-            assert time.monotonic() < deadline, "Alertmanager is not ready"
-            time.sleep(0.05)
+        until_up(process, lambda: _is_ready(port), seconds=DEADLINE)
     finally:
         process.terminate()
         process.wait(DEADLINE)

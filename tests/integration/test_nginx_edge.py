@@ -17,6 +17,8 @@ from typing import Any, Self
 import pytest
 
 from local_stack.nginx import LoadBalancer
+from tests.ports import free_port
+from tests.waiting import eventually, until_up
 
 UUID4 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 UPLOAD = "/clients/acme/upload-document"
@@ -141,14 +143,12 @@ class Edge:
 
     def log_line(self, correlation_id: str) -> dict[str, Any]:
         """Return the access-log line of one request, waiting until nginx has written it."""
-        deadline = time.monotonic() + 5
-        while time.monotonic() < deadline:
-            for line in self.access_log.read_bytes().splitlines():
-                record: dict[str, Any] = json.loads(line)
-                if record["correlation_id"] == correlation_id:
-                    return record
-            time.sleep(0.01)
-        pytest.fail(f"no access-log line with {correlation_id}")
+
+        def mine() -> dict[str, Any] | None:
+            records = map(json.loads, self.access_log.read_bytes().splitlines())
+            return next((record for record in records if record["correlation_id"] == correlation_id), None)
+
+        return eventually(mine, f"an access-log line has {correlation_id}")
 
 
 @dataclass
@@ -187,24 +187,10 @@ class Answer:
         return problem
 
 
-def free_port() -> int:
-    """Return a port that nobody listens on now."""
+def listens(port: int) -> bool:
+    """Say whether something answers on the port."""
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:
-    """Wait until something answers on the port; fail when the process ends before."""
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
-        assert process.poll() is None, "nginx ended at start"
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.01)
-    pytest.fail("nginx does not listen")
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 @pytest.fixture
@@ -233,7 +219,7 @@ def edge(tmp_path: Path, upstreams: list[Upstream]) -> Iterator[Edge]:
     balancer.write()
     with subprocess.Popen(balancer.command) as process:
         try:
-            wait_for_port(port, process)
+            until_up(process, lambda: listens(port), seconds=10)
             yield Edge(port, balancer.access_log, process, upstreams)
         finally:
             process.terminate()
@@ -448,10 +434,7 @@ class TestBalancing:
         head = f"PUT {UPLOAD} HTTP/1.1\r\nHost: r\r\nContent-Length: 100\r\n\r\n".encode()
         with socket.create_connection(("127.0.0.1", edge.port), timeout=10) as connection:
             connection.sendall(head + b"x" * 50)
-            deadline = time.monotonic() + 5
-            while not _busy(edge) and time.monotonic() < deadline:
-                time.sleep(0.01)
-            assert _busy(edge)
+            eventually(lambda: _busy(edge), "an upload is under way")
             connection.sendall(b"x" * 50)
             assert b" 201 " in connection.recv(4096)
 

@@ -14,7 +14,7 @@ from local_stack.health import HttpProbe
 from local_stack.services import Service
 from local_stack.state import State
 from local_stack.supervision import Supervisor
-from tests.telemetry_spy import eventually
+from tests.waiting import eventually
 
 SECONDS: Final = 30
 # Says when it is ready; when told to end it takes its time, and says when it does.

@@ -5,13 +5,13 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
 from pathlib import Path
 
 import pytest
 
 from local_stack import build as builder
 from local_stack.build import PROGRAMS, BuildError, Program
+from tests.waiting import eventually
 
 DEADLINE = 60
 
@@ -75,13 +75,6 @@ def _go_that_waits(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / "go").chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
     return gate
-
-
-def _wait_for(path: Path) -> None:
-    deadline = time.monotonic() + DEADLINE
-    while not path.exists():
-        assert time.monotonic() < deadline, f"{path} did not appear"
-        time.sleep(0.02)
 
 
 def test_build_returns_a_binary_that_runs(greeter: Program, tmp_path: Path, log: Path) -> None:
@@ -170,7 +163,7 @@ def test_parallel_callers_build_once(
     """Who comes second waits for the first and finds it done."""
     gate = _go_that_waits(tmp_path / "go", monkeypatch)
     children = [_child(greeter, tmp_path, log) for _ in range(3)]
-    _wait_for(tmp_path / "go" / "started")
+    eventually((tmp_path / "go" / "started").exists, seconds=DEADLINE)
     gate.touch()
     assert [child.wait(DEADLINE) for child in children] == [0, 0, 0]
     assert log.read_text().count(" build ") == 1
@@ -182,7 +175,7 @@ def test_killed_build_leaves_nothing_that_looks_done(
     """After kill -9 the program counts as missing, and the next call builds it whole."""
     gate = _go_that_waits(tmp_path / "go", monkeypatch)
     child = _child(greeter, tmp_path, log)
-    _wait_for(tmp_path / "go" / "started")
+    eventually((tmp_path / "go" / "started").exists, seconds=DEADLINE)
     child.send_signal(signal.SIGKILL)
     child.wait(DEADLINE)
     assert not builder.is_built(greeter, tmp_path)
