@@ -3,10 +3,11 @@
 import socket
 import subprocess
 import sys
+from itertools import pairwise
 
 import pytest
 
-from tests.ports import _first_ephemeral_port, free_port
+from tests.ports import _first_ephemeral_port, _shuffled, free_port
 from tests.waiting import eventually, until_up
 
 
@@ -34,9 +35,9 @@ def test_a_program_that_ends_is_not_waited_for() -> None:
 
 def test_no_port_is_given_twice_nor_one_the_kernel_gives_to_anybody() -> None:
     """Not even the ports above those that were asked for."""
-    ports = [port for first in (free_port(above=(10,)) for _ in range(50)) for port in (first, first + 10)]
-    assert len(set(ports)) == 100
-    assert max(ports) < _first_ephemeral_port()
+    ports = sorted(_shuffled())
+    assert {following - port for port, following in pairwise(ports)} == {20}
+    assert ports[-1] + 19 < _first_ephemeral_port()
 
 
 def test_a_port_is_free_and_so_is_the_one_above() -> None:
