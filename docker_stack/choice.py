@@ -9,6 +9,8 @@ from docker_stack.engine import has_image, registry_has
 from local_stack.errors import StackError
 from local_stack.state import State
 
+RUNS_ALREADY = "it runs that way already"
+
 Way = Literal["docker", "local"]
 
 
@@ -28,13 +30,14 @@ class Choice:
 def choose(state: State) -> Choice:
     """Choose how to start: as it runs already, else with Docker where it can, else as processes."""
     if state.supervised:
-        return Choice("local", "it runs that way already")
+        return Choice("local", RUNS_ALREADY)
     if not COMPOSE_FILE.exists():
         return Choice("local", "there is no docker-compose.yml")
     if shutil.which("docker") is None:
         return Choice("local", "no docker command is installed")
     try:
-        return _by_images(Compose.find())
+        compose = Compose.find()
+        return Choice("docker", RUNS_ALREADY) if compose.runs() else _by_images(compose)
     except StackError as error:
         return Choice("local", str(error))
 

@@ -117,7 +117,7 @@ def docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Docker:
             "docker compose config": [[0, config]],
             "docker image inspect": [[0, "sha256:1\n"]],
             "docker compose ps --all": [[0, ALL_WELL]],
-            "docker compose ps --quiet": [[0, "1\n"]],
+            "docker compose ps --quiet": [[0, ""]],
             "docker compose up": [[0, "done\n"]],
         }
     )
@@ -212,6 +212,11 @@ class TestChoice:
             supervisor.listen()
             assert choose(state) == Choice("local", "it runs that way already")
             assert running_way(state) == "local"
+
+    def test_containers_that_run_already_go_on(self, docker: Docker, state: State) -> None:
+        """Whatever image is missing now: processes would want the same ports."""
+        docker.answers({"docker compose ps --quiet": [[0, "1\n"]], "docker image inspect": [[1, ""]]})
+        assert choose(state) == Choice("docker", "it runs that way already")
 
     @pytest.mark.parametrize(("containers", "way"), [("1\n", "docker"), ("", "local")])
     def test_what_runs_is_acted_on(self, docker: Docker, state: State, containers: str, way: str) -> None:
