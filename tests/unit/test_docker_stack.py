@@ -194,7 +194,7 @@ class TestChoice:
         docker.install("docker-compose")
         config = docker._answers["docker compose config"]
         docker.answers({"docker compose version": [[1, ""]], "docker-compose version": [[0, "v2.3.3\n"]]})
-        docker.answers({"docker-compose config": config})
+        docker.answers({"docker-compose config": config, "docker-compose ps --quiet": [[0, ""]]})
         assert choose(state).way == "docker"
 
     def test_compose_1_is_too_old(self, docker: Docker, state: State) -> None:
