@@ -50,9 +50,9 @@ def test_prometheus_accepts_the_local_stacks_files(program: Callable[[str], Path
 
 
 def test_both_ways_of_running_scrape_the_same_jobs() -> None:
-    """A job that only one of them has is the log store, which differs."""
+    """A job that only one of them has is the log store, which differs, and Grafana."""
     docker, local = (_jobs(MONITORING / "prometheus" / name) for name in ("targets", "targets.local"))
-    assert docker - {"loki"} == local - {"victorialogs"}
+    assert docker - {"loki", "grafana"} == local - {"victorialogs"}
 
 
 def test_jaeger_accepts_its_configuration_with_the_defaults_alone(program: Callable[[str], Path]) -> None:
