@@ -28,7 +28,9 @@ class Container:
         """What waiting does not cure, None when there is no such thing."""
         if self.state == "running" and self.health == "unhealthy":
             return "its health check fails"
-        if self.state in {"restarting", "exited", "dead"}:
+        if self.state == "restarting":
+            return "it ends after every start"
+        if self.state in {"exited", "dead"}:
             return f"it ended with {self.exit_code}"
         return None
 

@@ -269,7 +269,8 @@ class TestContainers:
             (Container("a", "a", "running", "unhealthy"), "its health check fails"),
             (Container("a", "a", "created"), "created"),
             (Container("a", "a", "exited", exit_code=0), "it ended with 0"),
-            (Container("a", "a", "restarting", exit_code=137), "it ended with 137"),
+            (Container("a", "a", "restarting"), "it ends after every start"),
+            (Container("a", "a", "dead", exit_code=137), "it ended with 137"),
         ],
         ids=str,
     )
@@ -390,13 +391,13 @@ class TestCommands:
         self, docker: Docker, capsys: pytest.CaptureFixture[str]
     ) -> None:
         """A restart may cure it; five do not."""
-        restarting = lines(INIT, row("api", "restarting", "", ExitCode=3), row("nginx"))
+        restarting = lines(INIT, row("api", "restarting", ""), row("nginx"))
         docker.answers(
             {"docker compose ps --all": [[0, restarting]], "docker compose logs": [[0, "api-1 | boom\n"]]}
         )
         assert main(["up"]) == 1
         error = capsys.readouterr().err
-        assert "robin-api-1 does not run: it ended with 3" in error
+        assert "robin-api-1 does not run: it ends after every start" in error
         assert "boom" in error
 
     def test_a_failed_build_shows_what_compose_said(
