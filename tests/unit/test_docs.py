@@ -51,8 +51,9 @@ def test_every_option_of_setup_and_run_is_in_the_readme():
 
 
 def test_every_variable_of_the_composed_stack_is_in_the_readme():
-    """What docker-compose.yml reads from the environment can be looked up."""
-    read = set(re.findall(r"\$\{([A-Z_]+)", (ROOT / "docker-compose.yml").read_text()))
+    """What the files for Compose read from the environment can be looked up."""
+    text = "".join(file.read_text() for file in ROOT.glob("docker-compose*.yml"))
+    read = set(re.findall(r"\$\{([A-Z_]+)", text))
     assert read
     assert {variable for variable in read if f"`{variable}`" not in README} == set()
 
