@@ -4,10 +4,10 @@
 set -eu
 
 watch_size() {
-    while sleep 5; do
+    while sleep "${NGINX_ACCESS_LOG_CHECK_SECONDS:-5}"; do
         if [ "$(stat -c %s "$NGINX_ACCESS_LOG" 2>/dev/null || echo 0)" -ge "$NGINX_ACCESS_LOG_MAX_BYTES" ]; then
             mv "$NGINX_ACCESS_LOG" "${NGINX_ACCESS_LOG%.json}.1.json"
-            kill -USR1 "$(cat /tmp/nginx.pid)"
+            kill -USR1 "$(cat "${NGINX_PID_FILE:-/tmp/nginx.pid}")"
         fi
     done
 }
