@@ -79,14 +79,14 @@ run_docker() {
 run_local() {
     if [[ "$1" == up ]]; then
         install_requirements "$VENV" "$CHECKOUT/requirements/local-stack.txt"
-    elif [[ ! -x "$VENV/bin/python" ]]; then
+    elif [[ ! -e "$VENV/.installed-local-stack" ]]; then
         not_set_up "$1"
     fi
     exec "$VENV/bin/python" -m local_stack "$@"
 }
 
 not_set_up() {
-    echo "robin has not been set up in $STATE_DIR yet: run ./setup-and-run.sh" >&2
+    echo "robin does not run, and has not been set up as local processes in $STATE_DIR: run ./setup-and-run.sh" >&2
     case "$1" in
         down) exit 0 ;;
         status) exit 3 ;;
