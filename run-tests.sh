@@ -23,7 +23,8 @@ gates() {
     gate ruff check .
     gate ruff format --check .
     gate mypy
-    gate shellcheck --external-sources setup-and-run.sh run-tests.sh .ci/run requirements/compile.sh
+    gate shellcheck --external-sources setup-and-run.sh run-tests.sh .ci/run requirements/compile.sh \
+        nginx/rotate-access-log.sh postgres/10-robin.sh
 }
 
 # Prints one line for a gate that passes, everything it said for one that fails.

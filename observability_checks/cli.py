@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import httpx
 
+from document_api.settings import DocumentApiSettings
 from observability_checks import options as settings
 from observability_checks.api import Api
 from observability_checks.checks import CHECKS
@@ -26,6 +27,7 @@ from observability_checks.story_view import render
 PASSED, FAILED, COULD_NOT_RUN = 0, 1, 2
 Number = TypeVar("Number", int, float)
 _TIMEOUT_SECONDS = 30.0
+_MAX_UPLOAD_BYTES = DocumentApiSettings.model_fields["max_upload_bytes"].default
 # A request that nobody knows after this time is not on its way: telemetry takes up to 5 s.
 _EXPLAIN_SECONDS = 10.0
 
@@ -38,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         targets = _targets(given)
         with httpx.Client(timeout=_TIMEOUT_SECONDS, trust_env=False) as http:
             return _explain(given, targets, http) if given.explain else _check(given, targets, http)
-    except CouldNotRunError as error:
+    except (CouldNotRunError, httpx.InvalidURL) as error:
         sys.stderr.write(f"{error}\n")
         return COULD_NOT_RUN
     except KeyboardInterrupt:
@@ -130,8 +132,8 @@ def _add_thresholds(parser: argparse.ArgumentParser) -> None:
         "--max-upload-bytes",
         type=_positive(int),
         metavar="N",
-        default=os.environ.get("MAX_UPLOAD_BYTES", "52428800"),
-        help="limit that uploads must exceed to be refused [MAX_UPLOAD_BYTES; 52428800]",
+        default=os.environ.get("MAX_UPLOAD_BYTES", str(_MAX_UPLOAD_BYTES)),
+        help="limit that uploads must exceed to be refused [MAX_UPLOAD_BYTES; %(default)s]",
     )
 
 
@@ -192,6 +194,8 @@ def _check(given: argparse.Namespace, targets: Targets, http: httpx.Client) -> i
     reporter = Reporter(make_console(), verbose=options.verbose)
     results = Results(reporter.check)
     context = _context(options, targets, http, results, reporter)
+    if options.json_file:
+        _write(options.json_file, {})  # what cannot be written is not to be found out at the end
     for name in options.checks:
         reporter.heading(name)
         _run(name, context)
@@ -205,9 +209,10 @@ def _run(name: str, context: Context) -> None:
     """Run one check; a server that goes away while it runs fails it, and the others still run."""
     try:
         CHECKS[name](context)
-    except httpx.HTTPError as error:
+    except (httpx.HTTPError, ValueError) as error:
+        problem = describe(error) if isinstance(error, httpx.HTTPError) else f"an answer is no JSON: {error}"
         context.traffic.counted = False
-        context.results.add(name, "not finished", [describe(error)], "")
+        context.results.add(name, "not finished", [problem], "")
 
 
 def _context(

@@ -253,3 +253,9 @@ def test_pytest_finds_nothing_in_the_shell(tmp_path: Path):
     )
     assert ended.returncode == pytest.ExitCode.NO_TESTS_COLLECTED
     assert "no tests ran" in ended.stdout
+
+
+def test_an_address_that_is_no_url_could_not_run(capsys: pytest.CaptureFixture[str]):
+    """Exit 2 and one line, like any other server that cannot be reached."""
+    assert main(["--health", "--nginx-url", "http://[", "--jaeger-url", "http://["]) == 2
+    assert capsys.readouterr().err.strip()

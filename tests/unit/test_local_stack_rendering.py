@@ -23,6 +23,7 @@ from local_stack.stack import Stack
 from local_stack.state import LONGEST_SOCKET_PATH, State
 from local_stack.supervision import Supervisor
 from observability.telemetry import SHUTDOWN_SECONDS
+from tests.waiting import eventually
 
 
 @pytest.fixture(autouse=True)
@@ -220,7 +221,8 @@ class TestDatabaseOutside:
         program.chmod(0o755)
         with subprocess.Popen([program], stdin=subprocess.PIPE) as process:
             try:
-                assert _names_state(psutil.Process(process.pid), State(tmp_path / "state"))
+                left_over = psutil.Process(process.pid)  # for a moment after exec it has no command line
+                assert eventually(lambda: _names_state(left_over, State(tmp_path / "state")))
             finally:
                 process.kill()
 
