@@ -261,6 +261,13 @@ def test_postgresql_logs_as_in_the_local_stack() -> None:
     assert given["log_file_mode"] == "0644"
 
 
+@pytest.mark.parametrize(("name", "variable"), [("nginx", "NGINX_VERSION"), ("postgres", "POSTGRES_VERSION")])
+def test_the_collector_calls_other_programs_by_the_version_that_runs(name: str, variable: str) -> None:
+    """Its default for service.version is the tag of the image."""
+    tag = SERVICES[name]["image"].partition(":")[2]
+    assert f"${{env:{variable}:-{tag}}}" in (ROOT / "otel-collector-config.yaml").read_text()
+
+
 @pytest.mark.parametrize(
     "file",
     [
