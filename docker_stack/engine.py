@@ -49,7 +49,7 @@ def answer_of(command: Sequence[str]) -> str:
 
 def engine_version() -> Answer:
     """Ask the engine for its version."""
-    answer = ask(("docker", "info", "--format", "{{.ServerVersion}}"))
+    answer = ask(("docker", "version", "--format", "{{.Server.Version}}"))
     # Older clients end with 0 where no engine answers, and print nothing.
     return answer if answer.output.strip() else Answer(well=False, output="", error=answer.error)
 

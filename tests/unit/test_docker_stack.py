@@ -58,7 +58,7 @@ CONFIG = {
         },
     }
 }
-ENGINE = {"docker info": [[0, "28.2.2\n"]], "docker compose version": [[0, "2.40.3\n"]]}
+ENGINE = {"docker version": [[0, "28.2.2\n"]], "docker compose version": [[0, "2.40.3\n"]]}
 
 
 def row(service: str, state: str = "running", health: str = "healthy", **more: Any) -> dict[str, Any]:
@@ -158,8 +158,8 @@ class TestChoice:
     @pytest.mark.parametrize(
         ("answers", "reason"),
         [
-            ({"docker info": [[1, "Cannot connect\n"]]}, "no Docker engine answers: Cannot connect"),
-            ({"docker info": [[0, "\n"]]}, "no Docker engine answers"),
+            ({"docker version": [[1, "Cannot connect\n"]]}, "no Docker engine answers: Cannot connect"),
+            ({"docker version": [[0, "\n"]]}, "no Docker engine answers"),
             ({"docker compose version": [[1, "unknown command"]]}, "Docker Compose 2 is missing"),
             (
                 {"docker image inspect": [[1, ""]], "docker manifest inspect": [[1, "x\nno such host\n"]]},
@@ -499,7 +499,7 @@ class TestCommands:
         self, docker: Docker, capsys: pytest.CaptureFixture[str]
     ) -> None:
         """Asked for with --docker, there is nothing to fall back on."""
-        docker.answers({"docker info": [[1, "Cannot connect to the Docker daemon\n"]]})
+        docker.answers({"docker version": [[1, "Cannot connect to the Docker daemon\n"]]})
         assert main(["up"]) == 1
         assert (
             capsys.readouterr().err
