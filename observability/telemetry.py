@@ -136,9 +136,8 @@ class Telemetry:
         with self.tracer.start_as_current_span(
             name, kind=kind, attributes=attributes, record_exception=False, set_status_on_exception=False
         ) as span:
-            result = (
-                Outcome.CANCELLED
-            )  # stays so for a BaseException: a cancelled task, a client that went away
+            # Stays so for a BaseException: a cancelled task.
+            result = Outcome.CANCELLED
             try:
                 yield Step(span)
                 result = Outcome.SUCCESS

@@ -1,4 +1,4 @@
-"""A record as the document API sends it, and the shape of a refusal."""
+"""A record as the document API sends it, the fields of a log line, and the shape of a refusal."""
 
 from typing import Any, Final
 
@@ -15,6 +15,17 @@ DOCUMENT: Final[dict[str, Any]] = {
     "summary_reason": None,
 }
 DOCUMENTS: Final = "/clients/acme/documents"
+LINE_FIELDS: Final = {
+    "timestamp",
+    "level",
+    "service",
+    "correlation_id",
+    "log_message",
+    "context_data",
+    "trace_id",
+    "span_id",
+    "logger",
+}
 
 
 def assert_problem(answer: httpx.Response, status: int) -> dict[str, Any]:

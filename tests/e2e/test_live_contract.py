@@ -29,6 +29,7 @@ from observability_checks.contract import DOCUMENT_ROUTE, HEALTH_ROUTE, RECORDS_
 from observability_checks.models import LogRecord, SpanRecord
 from observability_checks.polling import Deadline, wait_until_none
 from tests.e2e.conftest import RunningStack
+from tests.records import LINE_FIELDS
 
 SECONDS = 20
 SERVICES = f'job=~"{signals.SERVICE_NAMESPACE}/({Service.DOCUMENT_API}|{Service.DATA_STORE})"'
@@ -72,17 +73,6 @@ HTTP_SPANS = {
     f"POST {RECORDS_ROUTE}",
     "GET",
     "POST",
-}
-LINE_FIELDS = {
-    "timestamp",
-    "level",
-    "service",
-    "correlation_id",
-    "log_message",
-    "context_data",
-    "trace_id",
-    "span_id",
-    "logger",
 }
 
 

@@ -8,7 +8,6 @@ import sys
 import threading
 import uuid
 from collections.abc import Iterator
-from concurrent import futures
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
@@ -21,6 +20,7 @@ from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2, metric
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
 
 from tests.integration.conftest import PostgreSQL
+from tests.otlp import receiving
 from tests.ports import free_port
 from tests.records import DOCUMENT, DOCUMENTS
 from tests.waiting import until_up
@@ -59,14 +59,9 @@ class Collector(
 @pytest.fixture
 def collector() -> Iterator[tuple[Collector, str]]:
     """A collector, and the endpoint at which it listens."""
-    server, collector = grpc.server(futures.ThreadPoolExecutor(3)), Collector()
-    trace_service_pb2_grpc.add_TraceServiceServicer_to_server(collector, server)
-    metrics_service_pb2_grpc.add_MetricsServiceServicer_to_server(collector, server)
-    logs_service_pb2_grpc.add_LogsServiceServicer_to_server(collector, server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
-    yield collector, f"http://127.0.0.1:{port}"
-    server.stop(None).wait()
+    collector = Collector()
+    with receiving(collector, threads=3) as endpoint:
+        yield collector, endpoint
 
 
 def environment(**variables: str) -> dict[str, str]:

@@ -9,7 +9,6 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from concurrent import futures
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
@@ -21,6 +20,7 @@ from opentelemetry.proto.collector.logs.v1 import logs_service_pb2, logs_service
 from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2, metrics_service_pb2_grpc
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
 
+from tests.otlp import receiving
 from tests.ports import free_port
 from tests.telemetry_spy import Tree
 from tests.waiting import until_up
@@ -76,15 +76,10 @@ def attributes_of(message: Any) -> dict[str, Any]:
 @pytest.fixture
 def sink() -> Iterator[tuple[Sink, str]]:
     """A collector, and the endpoint at which it listens."""
-    server, sink = grpc.server(futures.ThreadPoolExecutor(8)), Sink()
-    trace_service_pb2_grpc.add_TraceServiceServicer_to_server(sink, server)
-    metrics_service_pb2_grpc.add_MetricsServiceServicer_to_server(sink, server)
-    logs_service_pb2_grpc.add_LogsServiceServicer_to_server(sink, server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
-    yield sink, f"http://127.0.0.1:{port}"
-    sink.gate.set()
-    server.stop(None).wait()
+    sink = Sink()
+    with receiving(sink, threads=8) as endpoint:
+        yield sink, endpoint
+        sink.gate.set()
 
 
 @contextmanager

@@ -9,20 +9,10 @@ from typing import Any
 import pytest
 
 from observability.context import RequestContext, enter_request
+from tests.records import LINE_FIELDS
 from tests.telemetry_spy import TelemetrySpy
 
 KEPT = "0f8fad5b-d9cb-469f-a165-70867728950e"
-FIELDS = {
-    "timestamp",
-    "level",
-    "service",
-    "correlation_id",
-    "log_message",
-    "context_data",
-    "trace_id",
-    "span_id",
-    "logger",
-}
 logger = logging.getLogger("robin.test")
 
 
@@ -58,7 +48,7 @@ def test_a_line_holds_exactly_the_contracts_fields(stdout: io.StringIO, telemetr
 
     found = line(stdout)
     context = telemetry.span("step").context
-    assert set(found) == FIELDS
+    assert set(found) == LINE_FIELDS
     assert before - 1 < found.pop("timestamp") < time.time() + 1
     assert found == {
         "level": "INFO",
@@ -79,7 +69,7 @@ def test_outside_of_a_request_the_fields_are_there_and_empty(
     logger.warning("alone")
 
     found = line(stdout)
-    assert set(found) == FIELDS
+    assert set(found) == LINE_FIELDS
     assert (found["correlation_id"], found["trace_id"], found["span_id"]) == ("", "", "")
     assert found["context_data"] == {}
 
