@@ -10,9 +10,9 @@ source "$CHECKOUT/local_stack/python-env.sh"
 main() {
   cd -- "$CHECKOUT"
   install_requirements "$VENV" "$CHECKOUT/requirements/dev.txt"
-  # dev.txt holds everything and is solved first; the others are its subsets.
+  # dev.txt is solved first; the others are its subsets, but for what draws the pictures.
   compile dev dev "$@"
-  for extra in local-stack checks document-api data-store; do
+  for extra in local-stack checks document-api data-store pictures; do
     compile "$extra" "$extra" --constraints requirements/dev.txt
   done
 }
