@@ -1,4 +1,4 @@
-"""One whole local stack on free ports in a temporary folder, for all end-to-end tests of a session."""
+"""Whole local stacks on free ports in temporary folders, for the end-to-end tests."""
 
 import json
 import os
@@ -6,8 +6,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -36,6 +37,7 @@ PORTS: Final = (
     "JAEGER_METRICS_PORT",
     "PROMETHEUS_PORT",
     "ALERTMANAGER_PORT",
+    "BLACKBOX_PORT",
     "VICTORIALOGS_PORT",
 )
 SETTINGS: Final = {
@@ -48,7 +50,7 @@ SETTINGS: Final = {
     "DOCUMENT_API_INSTANCES": "2",
 }
 # What a developer's shell may hold, and the stack under test must not see.
-FOREIGN: Final = ("OTEL_", "LLM_")
+FOREIGN: Final = ("OTEL_", "LLM_", "ALERT_")
 
 
 @dataclass(frozen=True)
@@ -71,21 +73,27 @@ class RunningStack:
             check=False,
         )
 
+    def up(self, **settings: str) -> None:
+        """Start what does not run, and restart what these settings change."""
+        started = replace(self, environment={**self.environment, **settings}).run(
+            sys.executable, "-m", "local_stack", "up", seconds=START_SECONDS
+        )
+        assert started.returncode == 0, f"the stack did not start:\n{started.stdout}\n{started.stderr}"
+
     def check(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run test_observability.py."""
         return self.run(sys.executable, "test_observability.py", *arguments)
 
 
-@pytest.fixture(scope="session")
-def stack() -> Iterator[RunningStack]:
-    """The whole stack, started once and taken down at the end, whatever happens."""
+@contextmanager
+def running_stack(settings: Mapping[str, str]) -> Iterator[RunningStack]:
+    """A whole stack with these settings, taken down at the end, whatever happens."""
     folder = Path(tempfile.mkdtemp(prefix="robin-e2e-"))
     folder.chmod(0o755)  # PostgreSQL runs as another user where the tests run as root
-    environment = _environment(folder)
+    environment = {**_environment(folder), **settings}
     running = RunningStack(environment, folder, {})
     try:
-        started = running.run(sys.executable, "-m", "local_stack", "up", seconds=START_SECONDS)
-        assert started.returncode == 0, f"the stack did not start:\n{started.stdout}\n{started.stderr}"
+        running.up()
         endpoints = json.loads((folder / "run" / "endpoints.json").read_text())
         yield RunningStack(environment, folder, endpoints)
     finally:
@@ -93,6 +101,13 @@ def stack() -> Iterator[RunningStack]:
         shutil.rmtree(outside_home(State(folder)), ignore_errors=True)
         shutil.rmtree(folder)
     assert stopped.returncode == 0, f"the stack did not stop:\n{stopped.stdout}\n{stopped.stderr}"
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator[RunningStack]:
+    """The stack that the tests of a session share; whoever breaks something mends it."""
+    with running_stack({}) as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

@@ -1,13 +1,8 @@
 """A server's failure on a whole stack: this, and not a client's mistake, is an error in all three signals."""
 
-import os
-import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import httpx
-import psutil
 
 from observability.problems import PROBLEM_JSON
 from observability.signals import ErrorType
@@ -20,42 +15,9 @@ from observability_checks.metering import Meter
 from observability_checks.models import LogRecord, SpanRecord
 from observability_checks.polling import Deadline, wait_until_none
 from tests.e2e.conftest import RunningStack
+from tests.e2e.faults import held, restart
 
 SECONDS = 20
-
-
-def listeners(url: str) -> set[int]:
-    """Processes that listen on the port of an address."""
-    port = httpx.URL(url).port
-    return {
-        connection.pid
-        for connection in psutil.net_connections("tcp")
-        if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid
-    }
-
-
-@contextmanager
-def held(url: str) -> Iterator[None]:
-    """Hold the process that listens there: it takes connections, and answers nothing."""
-    pids = listeners(url)
-    assert pids, f"nothing listens at {url}"
-    for pid in pids:
-        os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        for pid in pids:
-            os.kill(pid, signal.SIGCONT)
-
-
-def restart(url: str) -> None:
-    """End the process that listens there; the stack starts another one."""
-    old = listeners(url)
-    assert old, f"nothing listens at {url}"
-    for pid in old:
-        os.kill(pid, signal.SIGTERM)
-    new = wait_until_none(lambda: [] if listeners(url) - old else ["not restarted"], Deadline(SECONDS))
-    assert new == [], url
 
 
 def test_a_data_store_that_does_not_answer_is_an_error_in_all_three_signals(
