@@ -43,6 +43,8 @@ class Settings(BaseSettings):
     ].default
     shutdown_seconds: Annotated[int, Field(ge=0)] = ServiceSettings.model_fields["shutdown_seconds"].default
     deployment_environment: str = "development"
+    grafana_url: str = "http://localhost:3000"
+    runbook_url: str = ""  # none: where the stack's own Prometheus serves them
 
     @classmethod
     def from_environment(cls) -> Self:
