@@ -74,4 +74,4 @@ def create_app(settings: DataStoreSettings | None = None, telemetry: Telemetry |
 
 def _telemetry(settings: DataStoreSettings) -> Telemetry:
     identity = Identity(SERVICE_NAME, VERSION, settings.instance_id, settings.deployment_environment)
-    return configure(identity, log_level=settings.log_level)
+    return configure(identity, log_level=settings.log_level, workers=settings.workers)

@@ -27,6 +27,7 @@ from observability import (
     watched_event_loop,
 )
 from observability.service import load_settings
+from observability.signals import DOCUMENT_STORAGE
 
 
 class State(TypedDict):
@@ -42,6 +43,7 @@ def create_app(settings: DocumentApiSettings | None = None, telemetry: Telemetry
     telemetry = telemetry or configure(
         Identity(SERVICE_NAME, VERSION, settings.instance_id, settings.deployment_environment),
         log_level=settings.log_level,
+        workers=settings.workers,
     )
 
     @asynccontextmanager
@@ -62,6 +64,7 @@ def create_app(settings: DocumentApiSettings | None = None, telemetry: Telemetry
             )
             storage = FileStorage(settings.upload_dir)
             await run_sync(storage.prepare)
+            telemetry.metrics.observe(DOCUMENT_STORAGE, storage.space)
             summarizer = await stack.enter_async_context(_summarizer(settings, telemetry))
             yield State(
                 documents=DocumentService(storage, store, summarizer, telemetry, settings),

@@ -1,6 +1,7 @@
 """Telemetry of robin's services: one object, built once, handed to whoever needs it.
 
-    telemetry = configure(Identity("document-api", "1.0.0", "host:8000", "production"), log_level="INFO")
+    identity = Identity("document-api", "1.0.0", "host:8000", "production")
+    telemetry = configure(identity, log_level="INFO", workers=1)
     app.add_middleware(ObservabilityMiddleware, telemetry=telemetry, slow_request_seconds=1.0)
     with telemetry.step(Span.FILE_SAVE) as step: ...
     telemetry.shutdown()   # in the lifespan, after its yield: uvicorn leaves no other chance

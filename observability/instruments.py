@@ -17,11 +17,14 @@ class _Labelled(Protocol):
 
 
 def views() -> list[View]:
-    """Return a view for each metric with exemplars: its labels stay, the correlation ID survives in the exemplar only."""
+    """Return a view for each metric that is given more than its labels: the rest survives in exemplars only.
+
+    Ours are given the correlation ID, those of the process every label twice, by an old and a new name.
+    """
     return [
         View(instrument_name=metric.name, attribute_keys=set(metric.labels))
         for metric in signals.METRICS
-        if metric.exemplars
+        if metric.exemplars or metric in signals.PROCESS_METRICS
     ]
 
 

@@ -268,6 +268,51 @@ TELEMETRY_DROPPED: Final = MetricSpec(
 EVENT_LOOP_LAG: Final = MetricSpec(
     "event_loop_lag", "gauge", "Delay of a timer of the event loop, worst since the last collection", "s"
 )
+DOCUMENT_STORAGE: Final = MetricSpec(
+    "document_storage", "gauge", "Space of the file system that keeps the documents", "By", ("state",)
+)
+PROCESS_MEMORY_LIMIT: Final = MetricSpec("process.memory.limit", "gauge", "Memory the process may use", "By")
+
+# Made by OpenTelemetry's instrumentor for system metrics.
+PROCESS_CPU_TIME: Final = MetricSpec("process.cpu.time", "counter", "CPU time used", "s", ("type",))
+PROCESS_MEMORY_USAGE: Final = MetricSpec(
+    "process.memory.usage", "updowncounter", "Physical memory in use", "By"
+)
+PROCESS_MEMORY_VIRTUAL: Final = MetricSpec(
+    "process.memory.virtual", "updowncounter", "Virtual memory reserved", "By"
+)
+PROCESS_OPEN_FILES: Final = MetricSpec(
+    "process.open_file_descriptor.count", "updowncounter", "Open file descriptors"
+)
+PROCESS_THREADS: Final = MetricSpec("process.thread.count", "updowncounter", "Threads")
+_GENERATION: Final = ("cpython.gc.generation",)
+GC_COLLECTIONS: Final = MetricSpec(
+    "cpython.gc.collections", "counter", "Garbage collections", "{collection}", _GENERATION
+)
+GC_COLLECTED: Final = MetricSpec(
+    "cpython.gc.collected_objects",
+    "counter",
+    "Objects that the garbage collector freed",
+    "{object}",
+    _GENERATION,
+)
+GC_UNCOLLECTABLE: Final = MetricSpec(
+    "cpython.gc.uncollectable_objects",
+    "counter",
+    "Objects that the garbage collector could not free",
+    "{object}",
+    _GENERATION,
+)
+PROCESS_METRICS: Final = (
+    PROCESS_CPU_TIME,
+    PROCESS_MEMORY_USAGE,
+    PROCESS_MEMORY_VIRTUAL,
+    PROCESS_OPEN_FILES,
+    PROCESS_THREADS,
+    GC_COLLECTIONS,
+    GC_COLLECTED,
+    GC_UNCOLLECTABLE,
+)
 
 METRICS: Final = (
     HTTP_REQUESTS,
@@ -288,4 +333,7 @@ METRICS: Final = (
     GEN_AI_TOKEN_USAGE,
     TELEMETRY_DROPPED,
     EVENT_LOOP_LAG,
+    DOCUMENT_STORAGE,
+    PROCESS_MEMORY_LIMIT,
+    *PROCESS_METRICS,
 )

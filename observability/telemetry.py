@@ -28,6 +28,7 @@ from observability.context import current_request
 from observability.drops import otlp_log_processor, otlp_span_processor
 from observability.instruments import Instruments, views
 from observability.logs import configure_logging
+from observability.memory import memory_share
 from observability.problems import Problem, error_type_of, is_server_error
 from observability.signals import Attribute, ErrorType, Outcome
 
@@ -44,13 +45,8 @@ _DEFAULTS: Final = {
     "OTEL_BLRP_SCHEDULE_DELAY": "1000",
     "OTEL_METRIC_EXPORT_INTERVAL": "5000",
 }
-_PROCESS_METRICS: Final[dict[str, list[str] | None]] = {
-    "process.cpu.time": ["user", "system"],
-    "process.memory.usage": None,
-    "process.memory.virtual": None,
-    "process.open_file_descriptor.count": None,
-    "process.thread.count": None,
-}
+# What the instrumentor calls the values of its label `type`.
+_CPU_TIME_TYPES: Final = ["user", "system"]
 SHUTDOWN_SECONDS: Final = 5.0
 
 
@@ -208,8 +204,8 @@ def build(
     )
 
 
-def configure(identity: Identity, *, log_level: str) -> Telemetry:
-    """Build the telemetry of a process with OTLP over gRPC; the OTEL_* variables configure it."""
+def configure(identity: Identity, *, log_level: str, workers: int) -> Telemetry:
+    """Build the telemetry of one of so many processes with OTLP over gRPC; the OTEL_* variables configure it."""
     for name, value in _DEFAULTS.items():
         os.environ.setdefault(name, value)
     telemetry = build(
@@ -219,7 +215,15 @@ def configure(identity: Identity, *, log_level: str) -> Telemetry:
         log_processor=otlp_log_processor,
         log_level=log_level,
     )
-    SystemMetricsInstrumentor(config=_PROCESS_METRICS).instrument(
-        meter_provider=telemetry.providers["metrics"]
-    )
+    _measure_process(telemetry, workers)
     return telemetry
+
+
+def _measure_process(telemetry: Telemetry, workers: int) -> None:
+    """Report what the process uses and what it may use."""
+    config = {
+        metric.name: _CPU_TIME_TYPES if metric is signals.PROCESS_CPU_TIME else None
+        for metric in signals.PROCESS_METRICS
+    }
+    SystemMetricsInstrumentor(config=config).instrument(meter_provider=telemetry.providers["metrics"])
+    telemetry.metrics.observe(signals.PROCESS_MEMORY_LIMIT, lambda: [(memory_share(workers), {})])

@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import os
+import shutil
 import tempfile
 import threading
 import time
@@ -38,6 +39,7 @@ class FileStorage:
     """Keeps documents below one folder: `incoming/` while they arrive, then `documents/<client>/<key>`."""
 
     def __init__(self, root: Path) -> None:
+        self._root = root
         self._incoming = root / "incoming"
         self._documents = root / "documents"
         self._health_thread = CapacityLimiter(1)  # uploads may hold all the others
@@ -64,6 +66,14 @@ class FileStorage:
         """Write, read and remove a file; raises OSError."""
         await self._single_probe()
         return HealthStatus.HEALTHY
+
+    def space(self) -> list[tuple[float, dict[str, str]]]:
+        """Return used and free bytes of the file system by state; nothing while the folder is away."""
+        try:
+            usage = shutil.disk_usage(self._root)
+        except OSError:
+            return []
+        return [(usage.used, {"state": "used"}), (usage.free, {"state": "free"})]
 
     async def _probe_in_thread(self) -> None:
         await run_sync(self._probe, limiter=self._health_thread, abandon_on_cancel=True)

@@ -16,7 +16,14 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 from document_api.app import create_app
 from document_api.settings import DocumentApiSettings
-from observability.signals import DOCUMENT_SIZE, DOCUMENTS_UPLOADED, HTTP_ERRORS, SUMMARIES
+from observability.signals import (
+    DOCUMENT_SIZE,
+    DOCUMENT_STORAGE,
+    DOCUMENTS_UPLOADED,
+    EVENT_LOOP_LAG,
+    HTTP_ERRORS,
+    SUMMARIES,
+)
 from tests.integration.conftest import PostgreSQL
 from tests.live_server import served
 from tests.records import assert_problem
@@ -368,3 +375,16 @@ def test_health_asks_disk_and_data_store(api: httpx.Client, telemetry: Telemetry
     )
     assert telemetry.spans() == []
     assert files(uploads) == []
+
+
+def test_the_space_of_the_uploads_folder_is_measured(
+    api: httpx.Client, telemetry: TelemetrySpy, uploads: Path
+) -> None:
+    """Now, and not any more when it has vanished, which keeps no other metric from being collected."""
+    assert api.get("/health").status_code == 200
+    assert telemetry.series(DOCUMENT_STORAGE).keys() == {("used",), ("free",)}
+
+    uploads.rename(uploads.with_name("gone"))
+
+    assert telemetry.series(DOCUMENT_STORAGE) == {}
+    assert EVENT_LOOP_LAG.name in telemetry.collected()

@@ -225,3 +225,18 @@ def test_preparing_removes_what_a_killed_process_left(tmp_path: Path) -> None:
     storage.prepare()
 
     assert files(tmp_path) == [young]
+
+
+def test_the_space_is_that_of_the_folders_file_system(tmp_path: Path) -> None:
+    """Used and free together are what users can have of it."""
+    space = {labels["state"]: value for value, labels in FileStorage(tmp_path).space()}
+
+    found = os.statvfs(tmp_path)
+    assert space.keys() == {"used", "free"}
+    assert space["free"] == pytest.approx(found.f_bavail * found.f_frsize, rel=0.01)
+    assert space["used"] == pytest.approx((found.f_blocks - found.f_bfree) * found.f_frsize, rel=0.01)
+
+
+def test_a_folder_that_has_vanished_has_no_space(tmp_path: Path) -> None:
+    """It must not keep the other metrics from being collected."""
+    assert FileStorage(tmp_path / "gone").space() == []

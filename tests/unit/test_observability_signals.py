@@ -3,9 +3,12 @@
 from typing import Any
 
 import pytest
+from opentelemetry.instrumentation.system_metrics import SystemMetricsInstrumentor
 
 from observability import signals
-from observability.signals import METRICS, MetricSpec
+from observability import telemetry as module
+from observability.memory import memory_share
+from observability.signals import METRICS, PROCESS_MEMORY_LIMIT, MetricSpec
 from tests.telemetry_spy import TelemetrySpy
 
 NAMES = {
@@ -27,8 +30,18 @@ NAMES = {
     "gen_ai_client_token_usage",
     "telemetry_dropped_total",
     "event_loop_lag_seconds",
+    "document_storage_bytes",
+    "process_memory_limit_bytes",
+    "process_cpu_time_seconds_total",
+    "process_memory_usage_bytes",
+    "process_memory_virtual_bytes",
+    "process_open_file_descriptor_count",
+    "process_thread_count",
+    "cpython_gc_collections_total",
+    "cpython_gc_collected_objects_total",
+    "cpython_gc_uncollectable_objects_total",
 }
-RECORDED = [metric for metric in METRICS if metric.kind != "gauge"]
+RECORDED = [metric for metric in METRICS if metric.kind != "gauge" and metric not in signals.PROCESS_METRICS]
 
 
 def test_prometheus_stores_the_metrics_under_the_contracts_names() -> None:
@@ -93,3 +106,18 @@ def test_a_gauge_is_read_when_metrics_are_collected(telemetry: TelemetrySpy) -> 
 
     assert telemetry.series(signals.EVENT_LOOP_LAG) == {(): 1.0}
     assert telemetry.series(signals.EVENT_LOOP_LAG) == {(): 2.0}
+
+
+def test_the_process_is_measured_as_the_contract_says(telemetry: TelemetrySpy) -> None:
+    """Every metric of the instrumentor, with these labels only, and the limit beside them."""
+    instrumentor = SystemMetricsInstrumentor()
+    module._measure_process(telemetry.telemetry, workers=2)
+    try:
+        collected = telemetry.collected()
+    finally:
+        instrumentor.uninstrument()
+
+    assert collected.keys() == {metric.name for metric in (*signals.PROCESS_METRICS, PROCESS_MEMORY_LIMIT)}
+    for metric in signals.PROCESS_METRICS:
+        assert {tuple(point.attributes or ()) for point in collected[metric.name]} == {metric.labels}
+    assert telemetry.series(PROCESS_MEMORY_LIMIT) == {(): memory_share(2)}

@@ -1,0 +1,65 @@
+"""The memory that a process may use: the limit of its control groups, else the machine's memory."""
+
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Final, NamedTuple
+
+_PROC: Final = Path("/proc/self")
+
+
+class _Hierarchy(NamedTuple):
+    """A mounted tree of control groups, and the file that holds a group's limit in it."""
+
+    root: str  # the group that the mount point shows, seen from this process's namespace
+    mounted_at: Path
+    limit_file: str
+    version: int
+
+
+def memory_share(workers: int, *, proc: Path = _PROC) -> float:
+    """Return one worker's share of the memory in bytes, as the limits are now."""
+    machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return min([machine, *_limits(proc)]) / workers
+
+
+def _limits(proc: Path) -> Iterator[int]:
+    """Yield the limits of the process's groups, from its own up to the top that can be seen."""
+    with suppress(OSError):  # no Linux
+        groups = dict(_groups((proc / "cgroup").read_text()))
+        for hierarchy in _hierarchies((proc / "mountinfo").read_text()):
+            for folder in _folders(hierarchy, groups.get(hierarchy.version, "/")):
+                with suppress(OSError, ValueError):  # the topmost group has no file; "max" is no limit
+                    yield int((folder / hierarchy.limit_file).read_text())
+
+
+def _groups(text: str) -> Iterator[tuple[int, str]]:
+    """Yield (version, group) of the process for the memory; lines are `id:controllers:group` (cgroups(7))."""
+    for line in text.splitlines():
+        number, controllers, group = line.split(":", 2)
+        if number == "0":
+            yield 2, group
+        elif "memory" in controllers.split(","):
+            yield 1, group
+
+
+def _hierarchies(text: str) -> Iterator[_Hierarchy]:
+    """Yield what is mounted for the memory; fields are those of /proc/PID/mountinfo (proc(5))."""
+    for line in text.splitlines():
+        mount, _, file_system = line.partition(" - ")
+        root, mounted_at = mount.split()[3:5]
+        kind, _, options = file_system.split(" ", 2)
+        if kind == "cgroup2":
+            yield _Hierarchy(root, Path(mounted_at), "memory.max", 2)
+        elif kind == "cgroup" and "memory" in options.split(","):
+            yield _Hierarchy(root, Path(mounted_at), "memory.limit_in_bytes", 1)
+
+
+def _folders(hierarchy: _Hierarchy, group: str) -> Iterator[Path]:
+    """Yield the folder of a group and those above it; of a group out of sight only the mount point."""
+    below = Path(os.path.relpath(group, hierarchy.root))
+    if ".." in below.parts:
+        below = Path()
+    for path in (below, *below.parents):
+        yield hierarchy.mounted_at / path
