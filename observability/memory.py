@@ -12,7 +12,6 @@ _PROC: Final = Path("/proc/self")
 class _Hierarchy(NamedTuple):
     """A mounted tree of control groups, and the file that holds a group's limit in it."""
 
-    root: str  # the group that the mount point shows, seen from this process's namespace
     mounted_at: Path
     limit_file: str
     version: int
@@ -29,8 +28,8 @@ def _limits(proc: Path) -> Iterator[int]:
     with suppress(OSError):  # no Linux
         groups = dict(_groups((proc / "cgroup").read_text()))
         for hierarchy in _hierarchies((proc / "mountinfo").read_text()):
-            for folder in _folders(hierarchy, groups.get(hierarchy.version, "/")):
-                with suppress(OSError, ValueError):  # the topmost group has no file; "max" is no limit
+            for folder in _folders(hierarchy.mounted_at, groups.get(hierarchy.version, "/")):
+                with suppress(OSError, ValueError):  # out of sight, or without a limit
                     yield int((folder / hierarchy.limit_file).read_text())
 
 
@@ -48,18 +47,19 @@ def _hierarchies(text: str) -> Iterator[_Hierarchy]:
     """Yield what is mounted for the memory; fields are those of /proc/PID/mountinfo (proc(5))."""
     for line in text.splitlines():
         mount, _, file_system = line.partition(" - ")
-        root, mounted_at = mount.split()[3:5]
+        mounted_at = Path(mount.split()[4])
         kind, _, options = file_system.split(" ", 2)
         if kind == "cgroup2":
-            yield _Hierarchy(root, Path(mounted_at), "memory.max", 2)
+            yield _Hierarchy(mounted_at, "memory.max", 2)
         elif kind == "cgroup" and "memory" in options.split(","):
-            yield _Hierarchy(root, Path(mounted_at), "memory.limit_in_bytes", 1)
+            yield _Hierarchy(mounted_at, "memory.limit_in_bytes", 1)
 
 
-def _folders(hierarchy: _Hierarchy, group: str) -> Iterator[Path]:
-    """Yield the folder of a group and those above it; of a group out of sight only the mount point."""
-    below = Path(os.path.relpath(group, hierarchy.root))
-    if ".." in below.parts:
-        below = Path()
+def _folders(mounted_at: Path, group: str) -> Iterator[Path]:
+    """Yield the folder of a group and those above it.
+
+    A container may be told the machine's name of its group and see that group as the top: then only the top is there.
+    """
+    below = Path(group.lstrip("/"))
     for path in (below, *below.parents):
-        yield hierarchy.mounted_at / path
+        yield mounted_at / path
