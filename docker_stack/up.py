@@ -39,6 +39,7 @@ ENDPOINTS = {
     "jaeger": ("jaeger", 16686),
     "prometheus": ("prometheus", 9090),
     "alertmanager": ("alertmanager", 9093),
+    "blackbox": ("blackbox-exporter", 9115),
     "logs": ("loki", 3100),
 }
 

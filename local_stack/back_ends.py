@@ -30,6 +30,7 @@ class BackEnds:
             "victoria-logs": self._victoria_logs,
             "prometheus": self._prometheus,
             "alertmanager": self._alertmanager,
+            "blackbox-exporter": self._blackbox_exporter,
         }
         return factories[name](binary)
 
@@ -150,6 +151,19 @@ class BackEnds:
             url=f"http://{_address(port)}",
         )
 
+    def _blackbox_exporter(self, binary: Path) -> Service:
+        port = self.settings.blackbox_port
+        config = MONITORING / "blackbox" / "blackbox.yml"
+        return Service(
+            name="blackbox-exporter",
+            command=(str(binary), f"--config.file={config}", f"--web.listen-address={_address(port)}"),
+            directory=CHECKOUT,
+            inputs=digest_files([config]),
+            probe=HttpProbe(port, "/-/healthy"),
+            priority=150,
+            url=f"http://{_address(port)}",
+        )
+
     def _write_prometheus_folder(self, folder: Path) -> str:
         """Lay the shared files and this machine's targets side by side; return the targets."""
         (folder / "targets").mkdir(parents=True, exist_ok=True)
@@ -157,13 +171,22 @@ class BackEnds:
             link = folder / name
             link.unlink(missing_ok=True)
             link.symlink_to(MONITORING / "prometheus" / name)
-        ports = {variable: str(port) for variable, port in self.settings.ports()}
         rendered = []
         for template in sorted((MONITORING / "prometheus" / "targets.local").glob("*.yml")):
-            text = Template(template.read_text()).substitute(ports)
+            text = self._with_ports(template.read_text())
             write_atomically(folder / "targets" / template.name, text)
             rendered.append(text)
         return "".join(rendered)
+
+    def _with_ports(self, template: str) -> str:
+        """Fill in the ports; a line with document_api's stands once for each instance."""
+        ports = {variable: str(port) for variable, port in self.settings.ports()}
+        instances = self.settings.document_api_ports
+        return "".join(
+            Template(line).substitute(ports, DOCUMENT_API_PORT=port)
+            for line in template.splitlines(keepends=True)
+            for port in (instances if "${DOCUMENT_API_PORT}" in line else instances[:1])
+        )
 
     def _data(self, name: str) -> Path:
         folder = self.state.root / name

@@ -66,7 +66,14 @@ PROGRAMS: tuple[Program, ...] = (
         # Without the clouds' service discovery and the SDKs behind it.
         tags="remove_all_sd,enable_dns_sd",
     ),
-    Program("alertmanager", ("github.com/prometheus/alertmanager/cmd/alertmanager",)),
+    Program(
+        "alertmanager",
+        (
+            "github.com/prometheus/alertmanager/cmd/alertmanager",
+            "github.com/prometheus/alertmanager/cmd/amtool",
+        ),
+    ),
+    Program("blackbox-exporter", ("github.com/prometheus/blackbox_exporter",)),
 )
 
 

@@ -37,6 +37,7 @@ class Settings(BaseSettings):
     jaeger_metrics_port: Port = 8889
     prometheus_port: Port = 9090
     alertmanager_port: Port = 9093
+    blackbox_port: Port = 9115
     victorialogs_port: Port = 9428
     max_upload_bytes: Annotated[int, Field(ge=1)] = DocumentApiSettings.model_fields[
         "max_upload_bytes"

@@ -59,6 +59,7 @@ class Stack:
             "jaeger": _local(settings.jaeger_port),
             "prometheus": _local(settings.prometheus_port),
             "alertmanager": _local(settings.alertmanager_port),
+            "blackbox": _local(settings.blackbox_port),
             "logs": _local(settings.victorialogs_port),
         }
 

@@ -9,6 +9,7 @@ from urllib.error import URLError
 from urllib.request import urlopen
 
 import pytest
+import yaml
 
 from local_stack.back_ends import BackEnds
 from local_stack.build import PROGRAMS, build, cache_dir
@@ -41,10 +42,11 @@ def test_prometheus_accepts_dockers_files(program: Callable[[str], Path]) -> Non
 def test_prometheus_accepts_the_local_stacks_files(program: Callable[[str], Path], tmp_path: Path) -> None:
     """The same file beside targets that have this machine's ports."""
     state = State(tmp_path)
-    BackEnds(Settings(prometheus_port=12345), state).service("prometheus", program("prometheus"))
+    settings = Settings(http_port=12344, prometheus_port=12345)
+    BackEnds(settings, state).service("prometheus", program("prometheus"))
     folder = state.config / "prometheus"
     _check_prometheus(program("promtool"), folder)
-    targets = (folder / "targets" / "scrape.yml").read_text()
+    targets = "".join(file.read_text() for file in (folder / "targets").iterdir())
     assert "127.0.0.1:12345" in targets
     assert "$" not in targets
 
@@ -53,6 +55,22 @@ def test_both_ways_of_running_scrape_the_same_jobs() -> None:
     """A job that only one of them has is the log store, which differs, and Grafana."""
     docker, local = (_jobs(MONITORING / "prometheus" / name) for name in ("targets", "targets.local"))
     assert docker - {"loki", "grafana"} == local - {"victorialogs"}
+
+
+def test_both_ways_of_running_probe_the_same_services() -> None:
+    """In the same way."""
+    docker, local = (_probes(MONITORING / "prometheus" / name) for name in ("targets", "targets.local"))
+    assert docker == local
+
+
+def test_the_blackbox_exporter_accepts_its_configuration_and_has_every_module_that_is_asked_for(
+    program: Callable[[str], Path],
+) -> None:
+    """One that it does not have would be a failed probe for ever."""
+    config = MONITORING / "blackbox" / "blackbox.yml"
+    _check([program("blackbox_exporter"), f"--config.file={config}", "--config.check"])
+    asked_for = {module for _, module in _probes(MONITORING / "prometheus" / "targets")}
+    assert asked_for == yaml.safe_load(config.read_text())["modules"].keys()
 
 
 def test_jaeger_accepts_its_configuration_with_the_defaults_alone(program: Callable[[str], Path]) -> None:
@@ -77,7 +95,7 @@ def test_alertmanager_starts_with_its_configuration(program: Callable[[str], Pat
 
 def _check_prometheus(promtool: Path, folder: Path) -> None:
     _check([promtool, "check", "config", folder / "prometheus.yml"])
-    for target in ("scrape", "alertmanager"):
+    for target in ("scrape", "alertmanager", "probe"):
         assert (folder / "targets" / f"{target}.yml").is_file()
 
 
@@ -88,6 +106,11 @@ def _check(command: list[str | Path]) -> None:
 
 def _jobs(folder: Path) -> set[str]:
     return set(re.findall(r"job: (\S+?)}", (folder / "scrape.yml").read_text()))
+
+
+def _probes(folder: Path) -> set[tuple[str, str]]:
+    groups = yaml.safe_load((folder / "probe.yml").read_text())
+    return {(group["labels"]["service"], group["labels"]["__param_module"]) for group in groups}
 
 
 def _is_ready(port: int) -> bool:

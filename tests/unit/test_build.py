@@ -196,10 +196,12 @@ def test_bin_dir_has_every_binary_of_the_stack(
 
 
 def test_every_program_has_its_pinned_module() -> None:
-    """Six binaries out of five modules, each with its checksums."""
+    """Eight binaries out of six modules, each with its checksums."""
     binaries = [binary for program in PROGRAMS for binary in program.binaries]
     assert sorted(binaries) == [
         "alertmanager",
+        "amtool",
+        "blackbox_exporter",
         "jaeger",
         "otelcol",
         "prometheus",

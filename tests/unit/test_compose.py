@@ -26,11 +26,12 @@ SETTINGS: dict[str, type[ServiceSettings]] = {
     "data-store": DataStoreSettings,
 }
 DOCKERFILES = {name: ROOT / SERVICES[name]["build"]["dockerfile"] for name in SETTINGS}
+TARGETS = ROOT / "monitoring" / "prometheus" / "targets"
 JOBS = {"volume-init"}
 # Its image holds nothing that could ask it: its health is published instead.
 WITHOUT_HEALTH_CHECK = JOBS | {"otel-collector"}
 # The other images start as an ordinary user of their own.
-IMAGES_OF_ROOT = ("nginx:", "postgres:")
+IMAGES_OF_ROOT = ("nginx:", "postgres:", "prom/blackbox-exporter:")
 TAKEN = re.compile(r"^COPY (?!--from)(.+) \S+$", re.MULTILINE)
 
 every_service = pytest.mark.parametrize("name", SERVICES)
@@ -162,12 +163,26 @@ def test_what_is_scaled_publishes_no_port(name: str) -> None:
     assert "ports" not in SERVICES[name]
 
 
-def test_the_database_is_reached_by_the_data_store_alone() -> None:
+def test_the_database_is_reached_by_the_data_store_and_who_probes_it_alone() -> None:
     """Not even document_api shares a network with it."""
     database = set(SERVICES["postgres"]["networks"])
     sharing = {name for name, service in SERVICES.items() if database & set(service.get("networks", []))}
-    assert sharing == {"postgres", "data-store"}
+    assert sharing == {"postgres", "data-store", "blackbox-exporter"}
     assert all(COMPOSE["networks"][network]["internal"] for network in database)
+
+
+def test_whoever_probes_or_scrapes_shares_a_network_with_its_targets() -> None:
+    """A target on another network would be down for ever."""
+    for asking, file, pattern in (
+        ("blackbox-exporter", "probe.yml", r'targets: \["(?:http://)?([a-z-]+):'),
+        ("prometheus", "probe.yml", r'__exporter: "([a-z-]+):'),
+        ("prometheus", "scrape.yml", r'targets: \["([a-z-]+):'),
+    ):
+        asked = re.findall(pattern, (TARGETS / file).read_text())
+        assert asked
+        own = set(SERVICES[asking]["networks"])
+        lost = {name for name in asked if name != "localhost" and not own & set(SERVICES[name]["networks"])}
+        assert lost == set(), (asking, file)
 
 
 @every_service
@@ -274,6 +289,7 @@ def test_the_collector_calls_other_programs_by_the_version_that_runs(name: str, 
         "otel-collector-config.yaml",
         "monitoring/prometheus/targets/scrape.yml",
         "monitoring/prometheus/targets/alertmanager.yml",
+        "monitoring/prometheus/targets/probe.yml",
         "monitoring/grafana/provisioning/datasources/robin.yaml",
         "nginx/data-store.conf",
         "docker-compose.yml",

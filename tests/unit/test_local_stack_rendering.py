@@ -8,8 +8,10 @@ from pathlib import Path
 
 import psutil
 import pytest
+import yaml
 
 from local_stack import postgres
+from local_stack.back_ends import BackEnds
 from local_stack.errors import StackError, UsageError
 from local_stack.health import HttpProbe
 from local_stack.leftovers import _names_state
@@ -161,6 +163,16 @@ class TestRendering:
         assert "client_max_body_size 66536;" in text
         assert text.count("max_fails=1 fail_timeout=5s;\n") == 2
 
+    def test_prometheus_probes_every_instance(self, tmp_path: Path) -> None:
+        """One that is not asked could be dead for long."""
+        state = State(tmp_path)
+        settings = Settings(http_port=80, document_api_port=9000, document_api_instances=3)
+        BackEnds(settings, state).service("prometheus", tmp_path / "prometheus")
+        groups = yaml.safe_load((state.config / "prometheus" / "targets" / "probe.yml").read_text())
+        targets = {group["labels"]["service"]: group["targets"] for group in groups}
+        assert targets["document-api"] == [f"http://127.0.0.1:{port}/health" for port in (9000, 9010, 9020)]
+        assert targets["postgresql"] == ["127.0.0.1:5432"]
+
     def test_supervisor_gets_percent_signs_and_spaces_unharmed(self, tmp_path: Path) -> None:
         """Its own expansion of % must not meet ours."""
         text = Supervisor(State(tmp_path))._render(service(tmp_path, environment={"A": "50% off, 'x' too"}))
@@ -256,7 +268,7 @@ class TestRegisterAndLogs:
     def test_an_unknown_service_is_answered_with_the_known_ones(self, tmp_path: Path) -> None:
         """All of them, by name."""
         with pytest.raises(
-            UsageError, match=r"no service 'nix'; there are: alertmanager, data_store, .*victoria-logs"
+            UsageError, match=r"no service 'nix'; there are: alertmanager, .*data_store, .*victoria-logs"
         ):
             files_of("nix", State(tmp_path))
 
