@@ -27,15 +27,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from observability.context import RequestContext, accept_correlation_id, enter_request
 from observability.problems import error_type_of, problem_response
 from observability.propagation import incoming_context
-from observability.signals import CORRELATION_HEADER, UNMATCHED_ROUTE, ErrorType
+from observability.signals import CORRELATION_HEADER, HEALTH_ROUTE, METHODS, UNMATCHED_ROUTE, ErrorType
 from observability.telemetry import Telemetry
 
 logger = logging.getLogger(__name__)
 
-HEALTH_PATHS: Final = frozenset({"/health"})
+HEALTH_PATHS: Final = frozenset({HEALTH_ROUTE})
 CLIENT_CLOSED_REQUEST: Final = 499  # nginx's status for a client that went away before the answer
 _IDS: Final = RandomIdGenerator()
-_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
 
 
 class _Exchange:
@@ -44,7 +43,7 @@ class _Exchange:
     def __init__(self, scope: Scope) -> None:
         self.scope = scope
         self.headers = Headers(scope=scope)
-        self.method = scope["method"] if scope["method"] in _METHODS else "_OTHER"
+        self.method = scope["method"] if scope["method"] in METHODS else "_OTHER"
         self.quiet = scope["path"] in HEALTH_PATHS
         self.request = RequestContext(accept_correlation_id(self.headers.get(CORRELATION_HEADER)))
         self.started = time.perf_counter()

@@ -1,12 +1,17 @@
 """Every span, attribute and metric name of robin, once: services, tests, dashboards and checks take them from here."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, Literal
 
 SERVICE_NAMESPACE: Final = "robin"
 CORRELATION_HEADER: Final = "X-Correlation-ID"
+
+UPLOAD_ROUTE: Final = "/clients/{client_id}/upload-document"
+DOCUMENT_ROUTE: Final = "/clients/{client_id}/documents/{doc_id}"
+RECORDS_ROUTE: Final = "/clients/{client_id}/documents"
+HEALTH_ROUTE: Final = "/health"
 UNMATCHED_ROUTE: Final = "unmatched"
 
 
@@ -88,6 +93,8 @@ class HealthStatus(StrEnum):
     UNHEALTHY = "unhealthy"
 
 
+# All values that a label may have, or how many at most where they come from outside.
+Bound = frozenset[str] | int
 InstrumentKind = Literal["counter", "updowncounter", "histogram", "gauge"]
 # Prometheus' suffix for an OTel unit (UnderscoreEscapingWithSuffixes); annotations in braces add none.
 _UNIT_SUFFIX: Final = {"s": "_seconds", "By": "_bytes"}
@@ -95,15 +102,21 @@ _UNIT_SUFFIX: Final = {"s": "_seconds", "By": "_bytes"}
 
 @dataclass(frozen=True, slots=True)
 class MetricSpec:
-    """One metric of the contract. `unit` is UCUM, `buckets` are upper bounds in that unit."""
+    """One metric of the contract. `unit` is UCUM, `labels` are bounded, `buckets` are upper bounds in that unit."""
 
     name: str
     kind: InstrumentKind
     description: str
     unit: str = ""
-    labels: tuple[str, ...] = ()
+    labels: Mapping[str, Bound] = field(default_factory=dict, hash=False)
     buckets: Sequence[float] | None = None
     exemplars: bool = False
+    sometimes: frozenset[str] = frozenset()  # labels that not every series has
+
+    @property
+    def prometheus_labels(self) -> Mapping[str, Bound]:
+        """The labels under the names that Prometheus gives them."""
+        return {label.replace(".", "_"): bound for label, bound in self.labels.items()}
 
     @property
     def prometheus_name(self) -> str:
@@ -159,7 +172,41 @@ GEN_AI_TOKENS: Final = (
     67108864,
 )
 
-_HTTP: Final = ("method", "path", "status")
+METHODS: Final = frozenset(
+    {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "_OTHER"}
+)
+# The last ones are FastAPI's own.
+ROUTES: Final = frozenset(
+    {
+        *(UPLOAD_ROUTE, DOCUMENT_ROUTE, RECORDS_ROUTE, HEALTH_ROUTE, UNMATCHED_ROUTE),
+        *("/openapi.json", "/docs", "/docs/oauth2-redirect", "/redoc"),
+    }
+)
+STATUSES: Final = frozenset(
+    map(str, (200, 201, 307, 400, 404, 405, 409, 413, 415, 422, 499, 500, 502, 503, 504, 507))
+)
+# Most series that one process sends, whatever its clients do.
+SERIES_PER_INSTANCE: Final = 2000
+
+_METHOD: Final = {"method": METHODS}
+_HTTP: Final = {**_METHOD, "path": ROUTES, "status": STATUSES}
+_STATEMENT: Final = {
+    "operation": frozenset({"SELECT", "INSERT", "UPDATE", "DELETE"}),
+    "table": frozenset({"document_metadata", "users", "clients", "pg_catalog.pg_class", "none"}),
+}
+_COMPONENT: Final = {
+    "component": frozenset(
+        {"overall", "file_system", "data_store", "database", "document_metadata", "users", "clients"}
+    )
+}
+_FILE_TYPE: Final = {"file_type": 14}
+SUMMARY_SOURCES: Final = frozenset({"extractive", "llm", "none"})
+SUMMARY_REASONS: Final = frozenset(
+    {
+        *("not_text", "no_words", "summarizer_failed"),
+        *("llm_timeout", "llm_unreachable", "llm_error_status", "llm_invalid_answer"),
+    }
+)
 
 HTTP_REQUESTS: Final = MetricSpec(
     "http_requests", "counter", "Requests answered", "{request}", _HTTP, exemplars=True
@@ -178,18 +225,18 @@ HTTP_ERRORS: Final = MetricSpec(
     "counter",
     "Requests answered with 4xx or 5xx",
     "{request}",
-    (*_HTTP, "error_type"),
+    {**_HTTP, "error_type": frozenset(ErrorType)},
     exemplars=True,
 )
 HTTP_IN_PROGRESS: Final = MetricSpec(
-    "http_requests_in_progress", "updowncounter", "Requests being answered now", "{request}", ("method",)
+    "http_requests_in_progress", "updowncounter", "Requests being answered now", "{request}", _METHOD
 )
 DATABASE_OPERATIONS: Final = MetricSpec(
     "database_operations",
     "counter",
     "SQL statements executed",
     "{operation}",
-    ("operation", "table", "success"),
+    {**_STATEMENT, "success": frozenset({"true", "false"})},
     exemplars=True,
 )
 DATABASE_OPERATION_DURATION: Final = MetricSpec(
@@ -197,19 +244,23 @@ DATABASE_OPERATION_DURATION: Final = MetricSpec(
     "histogram",
     "Time to execute a SQL statement",
     "s",
-    ("operation", "table"),
+    _STATEMENT,
     STATEMENT_SECONDS,
     exemplars=True,
 )
 DATABASE_POOL: Final = MetricSpec(
-    "database_connection_pool", "gauge", "Connections by state: in_use, idle, overflow, max", "", ("state",)
+    "database_connection_pool",
+    "gauge",
+    "Connections by state: in_use, idle, overflow, max",
+    "",
+    {"state": frozenset({"in_use", "idle", "overflow", "max"})},
 )
 DATABASE_POOL_WAIT: Final = MetricSpec(
     "database_connection_pool_wait",
     "histogram",
     "Time to get a connection from the pool",
     "s",
-    (),
+    {},
     STATEMENT_SECONDS,
     exemplars=True,
 )
@@ -220,41 +271,55 @@ DATABASE_POOL_EXHAUSTED: Final = MetricSpec(
     "{wait}",
 )
 HEALTH_CHECKS: Final = MetricSpec(
-    "health_check", "counter", "Health checks by component and result", "{check}", ("component", "status")
+    "health_check",
+    "counter",
+    "Health checks by component and result",
+    "{check}",
+    {**_COMPONENT, "status": frozenset(HealthStatus)},
 )
 HEALTH_CHECK_DURATION: Final = MetricSpec(
-    "health_check_duration", "histogram", "Time a health check took", "s", ("component",), REQUEST_SECONDS
+    "health_check_duration", "histogram", "Time a health check took", "s", _COMPONENT, REQUEST_SECONDS
 )
 DOCUMENTS_UPLOADED: Final = MetricSpec(
-    "documents_uploaded", "counter", "Documents stored", "{document}", ("client", "file_type"), exemplars=True
+    "documents_uploaded",
+    "counter",
+    "Documents stored",
+    "{document}",
+    {"client": 51, **_FILE_TYPE},
+    exemplars=True,
 )
 DOCUMENT_SIZE: Final = MetricSpec(
-    "document_size", "histogram", "Size of stored documents", "By", ("file_type",), SIZE_BYTES, exemplars=True
+    "document_size", "histogram", "Size of stored documents", "By", _FILE_TYPE, SIZE_BYTES, exemplars=True
 )
 SUMMARIES: Final = MetricSpec(
     "summaries",
     "counter",
     "Summaries by source and reason",
     "{summary}",
-    ("source", "reason"),
+    {"source": SUMMARY_SOURCES, "reason": SUMMARY_REASONS | {"none"}},
     exemplars=True,
 )
-_GEN_AI: Final = ("gen_ai.operation.name", "gen_ai.provider.name", "gen_ai.request.model")
+_GEN_AI: Final[Mapping[str, Bound]] = {
+    "gen_ai.operation.name": frozenset({"chat"}),
+    "gen_ai.provider.name": frozenset({"openai"}),
+    "gen_ai.request.model": 1,
+}
 GEN_AI_OPERATION_DURATION: Final = MetricSpec(
     "gen_ai.client.operation.duration",
     "histogram",
     "Duration of a call to the model",
     "s",
-    (*_GEN_AI, "error.type"),
+    {**_GEN_AI, "error.type": 20},
     GEN_AI_SECONDS,
     exemplars=True,
+    sometimes=frozenset({"error.type"}),
 )
 GEN_AI_TOKEN_USAGE: Final = MetricSpec(
     "gen_ai.client.token.usage",
     "histogram",
     "Tokens used by a call to the model",
     "{token}",
-    (*_GEN_AI, "gen_ai.token.type"),
+    {**_GEN_AI, "gen_ai.token.type": frozenset({"input", "output"})},
     GEN_AI_TOKENS,
     exemplars=True,
 )
@@ -263,18 +328,27 @@ TELEMETRY_DROPPED: Final = MetricSpec(
     "counter",
     "Telemetry that the SDK could not hand over",
     "{item}",
-    ("signal", "reason"),
+    {
+        "signal": frozenset({"traces", "logs"}),
+        "reason": frozenset({"queue_full", "already_shutdown", "export_failed"}),
+    },
 )
 EVENT_LOOP_LAG: Final = MetricSpec(
     "event_loop_lag", "gauge", "Delay of a timer of the event loop, worst since the last collection", "s"
 )
 DOCUMENT_STORAGE: Final = MetricSpec(
-    "document_storage", "gauge", "Space of the file system that keeps the documents", "By", ("state",)
+    "document_storage",
+    "gauge",
+    "Space of the file system that keeps the documents",
+    "By",
+    {"state": frozenset({"used", "free"})},
 )
 PROCESS_MEMORY_LIMIT: Final = MetricSpec("process.memory.limit", "gauge", "Memory the process may use", "By")
 
 # Made by OpenTelemetry's instrumentor for system metrics.
-PROCESS_CPU_TIME: Final = MetricSpec("process.cpu.time", "counter", "CPU time used", "s", ("type",))
+PROCESS_CPU_TIME: Final = MetricSpec(
+    "process.cpu.time", "counter", "CPU time used", "s", {"type": frozenset({"user", "system"})}
+)
 PROCESS_MEMORY_USAGE: Final = MetricSpec(
     "process.memory.usage", "updowncounter", "Physical memory in use", "By"
 )
@@ -285,7 +359,7 @@ PROCESS_OPEN_FILES: Final = MetricSpec(
     "process.open_file_descriptor.count", "updowncounter", "Open file descriptors"
 )
 PROCESS_THREADS: Final = MetricSpec("process.thread.count", "updowncounter", "Threads")
-_GENERATION: Final = ("cpython.gc.generation",)
+_GENERATION: Final = {"cpython.gc.generation": frozenset("012")}
 GC_COLLECTIONS: Final = MetricSpec(
     "cpython.gc.collections", "counter", "Garbage collections", "{collection}", _GENERATION
 )
@@ -314,26 +388,31 @@ PROCESS_METRICS: Final = (
     GC_UNCOLLECTABLE,
 )
 
-METRICS: Final = (
+SERVICE_METRICS: Final = (
     HTTP_REQUESTS,
     HTTP_REQUEST_DURATION,
     HTTP_ERRORS,
     HTTP_IN_PROGRESS,
+    HEALTH_CHECKS,
+    HEALTH_CHECK_DURATION,
+    TELEMETRY_DROPPED,
+    EVENT_LOOP_LAG,
+    PROCESS_MEMORY_LIMIT,
+    *PROCESS_METRICS,
+)
+DOCUMENT_METRICS: Final = (
+    DOCUMENTS_UPLOADED,
+    DOCUMENT_SIZE,
+    DOCUMENT_STORAGE,
+    SUMMARIES,
+    GEN_AI_OPERATION_DURATION,
+    GEN_AI_TOKEN_USAGE,
+)
+DATABASE_METRICS: Final = (
     DATABASE_OPERATIONS,
     DATABASE_OPERATION_DURATION,
     DATABASE_POOL,
     DATABASE_POOL_WAIT,
     DATABASE_POOL_EXHAUSTED,
-    HEALTH_CHECKS,
-    HEALTH_CHECK_DURATION,
-    DOCUMENTS_UPLOADED,
-    DOCUMENT_SIZE,
-    SUMMARIES,
-    GEN_AI_OPERATION_DURATION,
-    GEN_AI_TOKEN_USAGE,
-    TELEMETRY_DROPPED,
-    EVENT_LOOP_LAG,
-    DOCUMENT_STORAGE,
-    PROCESS_MEMORY_LIMIT,
-    *PROCESS_METRICS,
 )
+METRICS: Final = (*SERVICE_METRICS, *DOCUMENT_METRICS, *DATABASE_METRICS)

@@ -9,13 +9,9 @@ from opentelemetry.semconv.attributes import db_attributes as db
 from opentelemetry.semconv.attributes import http_attributes as http
 
 from observability import signals
-from observability.signals import Attribute, Outcome, Span
+from observability.signals import DOCUMENT_ROUTE, RECORDS_ROUTE, UPLOAD_ROUTE, Attribute, Outcome, Span
 from observability_checks.counters import Series
 
-UPLOAD_ROUTE = "/clients/{client_id}/upload-document"
-DOCUMENT_ROUTE = "/clients/{client_id}/documents/{doc_id}"
-RECORDS_ROUTE = "/clients/{client_id}/documents"
-HEALTH_ROUTE = "/health"
 TABLE = "document_metadata"
 
 

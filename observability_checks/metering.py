@@ -5,9 +5,9 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from observability import signals
-from observability.signals import SERVICE_NAMESPACE, Attribute, MetricSpec
+from observability.signals import HEALTH_ROUTE, SERVICE_NAMESPACE, Attribute, MetricSpec
 from observability_checks.backends.prometheus import Prometheus
-from observability_checks.contract import HEALTH_ROUTE, TABLE, Service
+from observability_checks.contract import TABLE, Service
 from observability_checks.counters import Reading, Series, differences, reading, rise
 from observability_checks.polling import Deadline, wait_until_none
 

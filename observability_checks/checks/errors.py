@@ -8,15 +8,13 @@ import httpx
 
 from observability.context import accept_correlation_id
 from observability.problems import PROBLEM_JSON
-from observability.signals import UNMATCHED_ROUTE, ErrorType
+from observability.signals import DOCUMENT_ROUTE, UNMATCHED_ROUTE, UPLOAD_ROUTE, ErrorType
 from observability_checks.api import Api, Document, Exchange, sample_text
 from observability_checks.context import Context, Group, id_problems
 from observability_checks.contract import (
-    DOCUMENT_ROUTE,
     NOT_FOUND_COUNTERS,
     RETRIEVAL_COUNTERS,
     UPLOAD_COUNTERS,
-    UPLOAD_ROUTE,
     Facts,
     refusal_lines,
     refused_counters,

@@ -6,11 +6,11 @@ import httpx
 
 from observability import signals
 from observability.health import OVERALL
-from observability.signals import HealthStatus
+from observability.signals import HEALTH_ROUTE, HealthStatus
 from observability_checks.api import Exchange
 from observability_checks.backends.loki import logql_refusal
 from observability_checks.context import Context, Group, id_problems
-from observability_checks.contract import HEALTH_ROUTE, Service, requests_series
+from observability_checks.contract import Service, requests_series
 from observability_checks.counters import Series
 from observability_checks.metering import HEALTH
 from observability_checks.polling import Problems, describe

@@ -119,5 +119,5 @@ def test_the_process_is_measured_as_the_contract_says(telemetry: TelemetrySpy) -
 
     assert collected.keys() == {metric.name for metric in (*signals.PROCESS_METRICS, PROCESS_MEMORY_LIMIT)}
     for metric in signals.PROCESS_METRICS:
-        assert {tuple(point.attributes or ()) for point in collected[metric.name]} == {metric.labels}
+        assert {tuple(point.attributes or ()) for point in collected[metric.name]} == {tuple(metric.labels)}
     assert telemetry.series(PROCESS_MEMORY_LIMIT) == {(): memory_share(2)}
