@@ -113,12 +113,12 @@ render_slack() {
     slack_configs:
       - api_url_file: $(quoted "$secrets/slack_webhook_url")
         send_resolved: true
+        username: robin
         color: '{{ template "robin.color" . }}'
         title: '{{ template "robin.title" . }}'
         title_link: '{{ template "robin.dashboard" . }}'
         text: '{{ template "robin.slack.text" . }}'
         fallback: '{{ template "robin.title" . }}'
-        footer: robin
 EOF_SLACK
 }
 
@@ -129,7 +129,7 @@ render_pagerduty() {
         url: $(quoted "${ALERT_PAGERDUTY_URL:-https://events.pagerduty.com/v2/enqueue}")
         send_resolved: true
         severity: '{{ .CommonLabels.severity }}'
-        description: '{{ template "robin.title" . }}'
+        description: '{{ template "robin.pagerduty.description" . }}'
         source: '{{ .GroupLabels.service }}'
         component: '{{ .GroupLabels.service }}'
         class: '{{ .GroupLabels.alertname }}'
