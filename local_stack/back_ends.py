@@ -1,7 +1,8 @@
 """The collector and the back ends: the Go programs, with the same configuration files as in Docker."""
 
+import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from string import Template
@@ -9,6 +10,7 @@ from string import Template
 from local_stack.health import HttpProbe
 from local_stack.services import Service, digest_files, digest_texts
 from local_stack.settings import CHECKOUT, Settings
+from local_stack.speedup import lay, shorter
 from local_stack.state import State, write_atomically
 
 MONITORING = CHECKOUT / "monitoring"
@@ -21,6 +23,7 @@ class BackEnds:
 
     settings: Settings
     state: State
+    environment: Mapping[str, str] = field(default_factory=dict)  # of the shell that starts the stack
 
     def service(self, name: str, binary: Path) -> Service:
         """Return the program of that name, its configuration rendered."""
@@ -105,7 +108,7 @@ class BackEnds:
         )
 
     def _prometheus(self, binary: Path) -> Service:
-        port = self.settings.prometheus_port
+        port, speedup = self.settings.prometheus_port, self.settings.alert_speedup
         folder = self.state.config / "prometheus"
         targets = self._write_prometheus_folder(folder)
         return Service(
@@ -120,13 +123,15 @@ class BackEnds:
                 f"--web.external-url=http://localhost:{port}",
                 f"--web.user-assets={CHECKOUT / 'docs'}",
                 "--web.enable-lifecycle",
+                f"--query.lookback-delta={shorter('5m', speedup)}",  # after which a silent series is absent
+                f"--rules.alert.resend-delay={shorter('1m', speedup)}",
             ),
             environment={
                 "GRAFANA_URL": self.settings.grafana_url,
                 "RUNBOOK_URL": self.settings.runbook_url or f"http://localhost:{port}/user/runbooks",
             },
             directory=CHECKOUT,
-            inputs=digest_texts(targets, digest_files([MONITORING / "prometheus"])),
+            inputs=digest_texts(targets, digest_files([folder / "prometheus.yml", folder / "rules"])),
             probe=HttpProbe(port, "/-/ready"),
             priority=150,
             url=f"http://{_address(port)}",
@@ -134,18 +139,25 @@ class BackEnds:
 
     def _alertmanager(self, binary: Path) -> Service:
         port = self.settings.alertmanager_port
-        config = MONITORING / "alertmanager" / "alertmanager.yml"
+        folder = self.state.config / "alertmanager"
+        secrets = self.settings.alert_secrets_dir.expanduser().absolute()
         return Service(
             name="alertmanager",
             command=(
-                str(binary),
-                f"--config.file={config}",
+                str(folder / "start.sh"),
                 f"--storage.path={self._data('alertmanager')}",
                 f"--web.listen-address={_address(port)}",
+                f"--web.external-url=http://localhost:{port}",
                 "--cluster.listen-address=",
             ),
+            environment={name: value for name, value in self.environment.items() if name.startswith("ALERT_")}
+            | {
+                "ALERTMANAGER": str(binary),
+                "ALERTMANAGER_CONFIG_DIR": str(self.state.run),
+                "ALERT_SECRETS_DIR": str(secrets),
+            },
             directory=CHECKOUT,
-            inputs=digest_files([config]),
+            inputs=digest_files([*self._lay_alertmanager_folder(folder), *_readable_files(secrets)]),
             probe=HttpProbe(port, "/-/ready"),
             priority=150,
             url=f"http://{_address(port)}",
@@ -156,7 +168,12 @@ class BackEnds:
         config = MONITORING / "blackbox" / "blackbox.yml"
         return Service(
             name="blackbox-exporter",
-            command=(str(binary), f"--config.file={config}", f"--web.listen-address={_address(port)}"),
+            command=(
+                str(binary),
+                f"--config.file={config}",
+                f"--web.listen-address={_address(port)}",
+                "--timeout-offset=0.1",  # seconds before Prometheus' own time-out; half of one is much when sped up
+            ),
             directory=CHECKOUT,
             inputs=digest_files([config]),
             probe=HttpProbe(port, "/-/healthy"),
@@ -168,15 +185,22 @@ class BackEnds:
         """Lay the shared files and this machine's targets side by side; return the targets."""
         (folder / "targets").mkdir(parents=True, exist_ok=True)
         for name in ("prometheus.yml", "rules"):
-            link = folder / name
-            link.unlink(missing_ok=True)
-            link.symlink_to(MONITORING / "prometheus" / name)
+            lay(MONITORING / "prometheus" / name, folder / name, self.settings.alert_speedup)
         rendered = []
         for template in sorted((MONITORING / "prometheus" / "targets.local").glob("*.yml")):
             text = self._with_ports(template.read_text())
             write_atomically(folder / "targets" / template.name, text)
             rendered.append(text)
         return "".join(rendered)
+
+    def _lay_alertmanager_folder(self, folder: Path) -> list[Path]:
+        """Lay what start.sh reads beside a link to it; return all files."""
+        source = MONITORING / "alertmanager"
+        folder.mkdir(exist_ok=True)
+        lay(source / "alertmanager.yml", folder / "alertmanager.yml", self.settings.alert_speedup)
+        for name in ("start.sh", "templates"):
+            lay(source / name, folder / name, 1)
+        return [folder / "alertmanager.yml", folder / "start.sh", *_readable_files(folder / "templates")]
 
     def _with_ports(self, template: str) -> str:
         """Fill in the ports; a line with document_api's stands once for each instance."""
@@ -196,3 +220,7 @@ class BackEnds:
 
 def _address(port: int) -> str:
     return f"127.0.0.1:{port}"
+
+
+def _readable_files(folder: Path) -> list[Path]:
+    return sorted(file for file in folder.glob("*") if file.is_file() and os.access(file, os.R_OK))

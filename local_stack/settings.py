@@ -46,6 +46,9 @@ class Settings(BaseSettings):
     deployment_environment: str = "development"
     grafana_url: str = "http://localhost:3000"
     runbook_url: str = ""  # none: where the stack's own Prometheus serves them
+    alert_secrets_dir: Path = CHECKOUT / "secrets" / "alertmanager"
+    # A shorter scrape interval leaves no time for an answer.
+    alert_speedup: Annotated[float, Field(ge=1, le=60)] = 1
 
     @classmethod
     def from_environment(cls) -> Self:

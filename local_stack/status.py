@@ -20,7 +20,7 @@ def status(state: State, progress: Progress) -> Health:
     entries = Register.read(state).entries
     with ThreadPoolExecutor(max_workers=len(entries) or 1) as pool:
         problems = dict(zip(entries, pool.map(_problem, entries.values()), strict=True))
-    progress.line(f"{'SERVICE':<16} {'STATE':<9} {'PID':>8} {'UPTIME':>16}  {'URL':<32} HEALTH")
+    progress.line(f"{'SERVICE':<17} {'STATE':<9} {'PID':>8} {'UPTIME':>16}  {'URL':<32} HEALTH")
     for name, problem in problems.items():
         progress.line(_row(name, processes.get(name), entries[name], problem))
     return Health.HEALTHY if not any(problems.values()) else Health.UNHEALTHY
@@ -53,4 +53,4 @@ def _row(name: str, process: ProcessInfo | None, entry: Entry | None, problem: s
         state, pid = process.state, str(process.pid or "-")
         uptime = str(timedelta(seconds=process.uptime)) if process.uptime else "-"
     url = entry.url if entry else "-"
-    return f"{name:<16} {state:<9} {pid:>8} {uptime:>16}  {url:<32} {problem or 'healthy'}"
+    return f"{name:<17} {state:<9} {pid:>8} {uptime:>16}  {url:<32} {problem or 'healthy'}"

@@ -123,7 +123,7 @@ class Up:
 
     def _start_back_ends(self, stack: Stack) -> None:
         cache = cache_dir(self._environment)
-        back_ends = BackEnds(stack.settings, self._state)
+        back_ends = BackEnds(stack.settings, self._state, self._environment)
         ordered = sorted(
             PROGRAMS, key=lambda program: not is_built(program, cache)
         )  # what there is comes first

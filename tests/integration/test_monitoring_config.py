@@ -1,10 +1,17 @@
 """The back ends' own programs accept their configuration, as Docker and as the local stack use it."""
 
+import json
 import os
 import re
 import subprocess
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 from urllib.error import URLError
 from urllib.request import urlopen
 
@@ -13,13 +20,24 @@ import yaml
 
 from local_stack.back_ends import BackEnds
 from local_stack.build import PROGRAMS, build, cache_dir
+from local_stack.services import Service
 from local_stack.settings import Settings
 from local_stack.state import State
 from tests.ports import free_port
-from tests.waiting import until_up
+from tests.waiting import eventually, until_up
 
 MONITORING = Path(__file__).parents[2] / "monitoring"
 DEADLINE = 30
+RULE = """
+groups:
+  - name: test
+    rules:
+      - alert: Test
+        expr: vector(1)
+        annotations:
+          dashboard_url: "{{ $externalLabels.grafana_url }}/d/x"
+          runbook_url: "{{ $externalLabels.runbook_url }}/Test.md"
+"""
 
 
 @pytest.fixture(scope="module")
@@ -39,10 +57,13 @@ def test_prometheus_accepts_dockers_files(program: Callable[[str], Path]) -> Non
     _check_prometheus(program("promtool"), MONITORING / "prometheus")
 
 
-def test_prometheus_accepts_the_local_stacks_files(program: Callable[[str], Path], tmp_path: Path) -> None:
-    """The same file beside targets that have this machine's ports."""
+@pytest.mark.parametrize("speedup", [1, 20, 60])
+def test_prometheus_accepts_the_local_stacks_files(
+    program: Callable[[str], Path], tmp_path: Path, speedup: float
+) -> None:
+    """The same file beside targets that have this machine's ports; rules and intervals sped up or not."""
     state = State(tmp_path)
-    settings = Settings(http_port=12344, prometheus_port=12345)
+    settings = Settings(http_port=12344, prometheus_port=12345, alert_speedup=speedup)
     BackEnds(settings, state).service("prometheus", program("prometheus"))
     folder = state.config / "prometheus"
     _check_prometheus(program("promtool"), folder)
@@ -78,19 +99,114 @@ def test_jaeger_accepts_its_configuration_with_the_defaults_alone(program: Calla
     _check([program("jaeger"), "validate", "--config", MONITORING / "jaeger" / "config.yaml"])
 
 
-def test_alertmanager_starts_with_its_configuration(program: Callable[[str], Path], tmp_path: Path) -> None:
-    """It has no way to check a file but to run with it."""
+@pytest.mark.parametrize("speedup", [1, 20])
+def test_alertmanager_starts_as_the_local_stack_starts_it(
+    program: Callable[[str], Path], tmp_path: Path, speedup: float
+) -> None:
+    """With nothing configured, and with a configuration that its own tool accepts."""
+    state = State(tmp_path / "state")
+    state.create()
+    (tmp_path / "secrets").mkdir()
     port = free_port()
-    (tmp_path / "alertmanager").mkdir()
-    service = BackEnds(Settings(alertmanager_port=port), State(tmp_path)).service(
-        "alertmanager", program("alertmanager")
+    settings = Settings(alertmanager_port=port, alert_speedup=speedup, alert_secrets_dir=tmp_path / "secrets")
+    service = BackEnds(settings, state).service("alertmanager", program("alertmanager"))
+    with running(service, lambda: _is_ready(port)):
+        _check([program("amtool"), "check-config", state.run / "alertmanager.yml"])
+
+
+class Receiver(ThreadingHTTPServer):
+    """Takes the place of Alertmanager, and keeps the alerts that Prometheus sends."""
+
+    def __init__(self) -> None:
+        self.alerts: list[dict[str, Any]] = []
+        super().__init__(("127.0.0.1", 0), TakesAlerts)
+
+
+class TakesAlerts(BaseHTTPRequestHandler):
+    """Answers one POST of alerts."""
+
+    server: Receiver
+
+    def do_POST(self) -> None:
+        """Keep what comes."""
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.alerts.extend(json.loads(body))
+        self.send_response(HTTPStatus.OK)
+        self.end_headers()
+
+    def log_message(self, *args: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    """A receiver that listens."""
+    with Receiver() as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    ("environment", "links"),
+    [
+        (
+            {"GRAFANA_URL": "http://grafana:3000", "RUNBOOK_URL": "http://runbooks/all"},
+            {"dashboard_url": "http://grafana:3000/d/x", "runbook_url": "http://runbooks/all/Test.md"},
+        ),
+        ({}, {"dashboard_url": "/d/x", "runbook_url": "/Test.md"}),
+    ],
+)
+def test_alerts_link_to_where_the_environment_says_and_are_not_labelled_with_it(
+    program: Callable[[str], Path],
+    tmp_path: Path,
+    receiver: Receiver,
+    environment: dict[str, str],
+    links: dict[str, str],
+) -> None:
+    """Without the two variables Prometheus works as well, and the links have no host."""
+    state = State(tmp_path)
+    state.create()
+    port = free_port()
+    settings = Settings(
+        http_port=1, prometheus_port=port, alertmanager_port=receiver.server_port, alert_speedup=60
     )
-    process = subprocess.Popen(service.command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    service = BackEnds(settings, state).service("prometheus", program("prometheus"))
+    rule = state.config / "prometheus" / "rules" / "test.yml"
+    rule.write_text(RULE)
+    with running(replace(service, environment=environment), lambda: _is_ready(port)):
+        alert = eventually(
+            lambda: next(
+                (alert for alert in receiver.alerts if alert["labels"]["alertname"] == "Test"), None
+            ),
+            "an alert arrives",
+            seconds=DEADLINE,
+        )
+        with urlopen(f"http://127.0.0.1:{port}/user/adr/0001-one-correlation-id.md", timeout=5) as page:
+            assert page.headers.get_content_maintype() == "text"
+    assert alert["annotations"] == links
+    assert alert["labels"] == {"alertname": "Test"}
+
+
+@contextmanager
+def running(service: Service, is_up: Callable[[], object]) -> Iterator[None]:
+    """Run a service as supervisor does."""
+    process = subprocess.Popen(
+        service.command,
+        cwd=service.directory,
+        env={"PATH": os.environ["PATH"], **service.environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
     try:
-        until_up(process, lambda: _is_ready(port), seconds=DEADLINE)
+        until_up(process, is_up, seconds=DEADLINE)
+        yield
     finally:
         process.terminate()
-        process.wait(DEADLINE)
+        process.communicate(timeout=DEADLINE)
 
 
 def _check_prometheus(promtool: Path, folder: Path) -> None:

@@ -234,6 +234,17 @@ def test_every_setting_of_a_service_can_be_given_to_its_container(name: str) -> 
     assert fields <= SERVICES[name]["environment"].keys()
 
 
+def test_alertmanager_is_given_every_setting_of_its_start_and_a_place_to_write() -> None:
+    """Its root is read-only; secrets are files that it may only read."""
+    alertmanager = SERVICES["alertmanager"]
+    script = (ROOT / "monitoring" / "alertmanager" / "start.sh").read_text()
+    fixed = {"ALERT_SECRETS_DIR"}
+    assert set(re.findall(r"\bALERT_[A-Z_]+", script)) - fixed == alertmanager["environment"].keys()
+    assert alertmanager["entrypoint"] == ["/bin/sh", "/etc/alertmanager/start.sh"]
+    assert ("./secrets/alertmanager", "/run/secrets/alertmanager", "ro") in mounts("alertmanager")
+    assert any(tmpfs.startswith("/tmp:") for tmpfs in alertmanager["tmpfs"])  # noqa: S108
+
+
 def test_nginx_is_given_every_placeholder_of_its_template() -> None:
     """One that is missing would stay in the configuration as it is."""
     wanted = set(PLACEHOLDER.findall(SITE_TEMPLATE.read_text()))

@@ -4,6 +4,7 @@ import os
 import socket
 import stat
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 import psutil
@@ -60,6 +61,9 @@ class TestSettings:
             ("DOCUMENT_API_INSTANCES", "0"),
             ("MAX_UPLOAD_BYTES", "-1"),
             ("SHUTDOWN_SECONDS", "-1"),
+            ("ALERT_SPEEDUP", "0.5"),
+            ("ALERT_SPEEDUP", "nan"),
+            ("ALERT_SPEEDUP", "61"),
         ],
     )
     def test_a_wrong_value_names_its_variable(
@@ -196,6 +200,49 @@ class TestRendering:
         (tmp_path / "b.py").rename(tmp_path / "c.py")
         digests.add(digest_files([tmp_path]))
         assert len(digests) == 4
+
+
+class TestAlertmanager:
+    """What decides whom it tells reaches it, and a change starts it anew."""
+
+    @staticmethod
+    def service(tmp_path: Path, environment: Mapping[str, str] | None = None, speedup: float = 1) -> Service:
+        """Return it with the secrets of a test."""
+        state = State(tmp_path / "state")
+        state.create()
+        (tmp_path / "secrets").mkdir(exist_ok=True)
+        settings = Settings(alert_secrets_dir=tmp_path / "secrets", alert_speedup=speedup)
+        return BackEnds(settings, state, environment or {}).service("alertmanager", tmp_path / "alertmanager")
+
+    def test_it_is_given_every_variable_of_alerts_and_no_other(self, tmp_path: Path) -> None:
+        """Settings of notifications come from the shell, the place of secrets from the settings."""
+        shell = {"ALERT_EMAIL_TO": "a@example.org", "ALERT_SECRETS_DIR": "elsewhere", "LLM_API_KEY": "secret"}
+        environment = self.service(tmp_path, shell).environment
+        assert environment == {
+            "ALERT_EMAIL_TO": "a@example.org",
+            "ALERT_SECRETS_DIR": str(tmp_path / "secrets"),
+            "ALERTMANAGER": str(tmp_path / "alertmanager"),
+            "ALERTMANAGER_CONFIG_DIR": str(tmp_path / "state" / "run"),
+        }
+
+    def test_the_secrets_of_the_checkout_are_the_default(self) -> None:
+        """There, a page says what each is."""
+        assert (Settings().alert_secrets_dir / "README.md").is_file()
+
+    def test_secrets_that_change_start_it_anew(self, tmp_path: Path) -> None:
+        """It says which notifications are on when it starts."""
+        inputs = [self.service(tmp_path).inputs]
+        for text in ("https://one.example.org", "https://other.example.org"):
+            (tmp_path / "secrets" / "slack_webhook_url").write_text(text)
+            inputs.append(self.service(tmp_path).inputs)
+        assert len(set(inputs)) == 3
+        (tmp_path / "secrets" / "slack_webhook_url").unlink()
+        assert self.service(tmp_path).inputs == inputs[0]
+
+    def test_another_speed_starts_it_anew(self, tmp_path: Path) -> None:
+        """And the real one is the file itself."""
+        speeds = [self.service(tmp_path, speedup=speedup).inputs for speedup in (1, 20, 1)]
+        assert speeds[0] == speeds[2] != speeds[1]
 
 
 class TestDatabaseOutside:
