@@ -202,6 +202,26 @@ class TestRendering:
         assert len(digests) == 4
 
 
+class TestMetricExports:
+    """Points come often enough for the ranges of the rules."""
+
+    @pytest.mark.parametrize(("speedup", "milliseconds"), [(1, "5000"), (5, "1000"), (60, "500")])
+    def test_they_are_sped_up_with_alerting(self, tmp_path: Path, speedup: float, milliseconds: str) -> None:
+        """But to no more than two a second."""
+        state = State(tmp_path)
+        state.create()
+        store = Stack(Settings(alert_speedup=speedup), state, "python").data_store({})
+        assert store.environment["OTEL_METRIC_EXPORT_INTERVAL"] == milliseconds
+
+    def test_the_shell_has_the_last_word(self, tmp_path: Path) -> None:
+        """As with every other variable of telemetry."""
+        state = State(tmp_path)
+        state.create()
+        shell = {"OTEL_METRIC_EXPORT_INTERVAL": "250"}
+        store = Stack(Settings(alert_speedup=20), state, "python").data_store(shell)
+        assert store.environment["OTEL_METRIC_EXPORT_INTERVAL"] == "250"
+
+
 class TestAlertmanager:
     """What decides whom it tells reaches it, and a change starts it anew."""
 
