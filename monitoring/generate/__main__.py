@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from monitoring.generate import slo
+from monitoring.generate import boards, slo
 
 MONITORING: Final = Path(__file__).parents[1]
 
 # Each returns the text of its files, by their path below monitoring/.
-GENERATORS: Final[tuple[Callable[[], Mapping[str, str]], ...]] = (slo.files,)
+GENERATORS: Final[tuple[Callable[[], Mapping[str, str]], ...]] = (slo.files, boards.files)
 
 
 def main(arguments: Sequence[str] | None = None, *, folder: Path = MONITORING) -> int:

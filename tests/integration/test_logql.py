@@ -132,6 +132,20 @@ def test_every_logql_expression_is_one(source: Callable[[], Iterator[str]], erro
     } == {}
 
 
+def test_no_query_of_a_dashboard_is_missed():
+    """Every panel that asks Loki, counted by hand."""
+    boards = [json.loads(file.read_text()) for file in (ROOT / "monitoring").rglob("dashboards/*.json")]
+    asked = [
+        target["expr"]
+        for board in boards
+        for panel in board["panels"]
+        for target in panel.get("targets", [])
+        if target["datasource"]["uid"] == "loki"
+    ]
+    assert len(asked) > 10
+    assert set(asked) <= set(of_grafana())
+
+
 @pytest.mark.parametrize(
     "broken",
     [

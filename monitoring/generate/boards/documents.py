@@ -1,0 +1,277 @@
+"""Documents and tenants: who stores what, who summarises it, and is there room for more."""
+
+from typing import Final
+
+from monitoring.generate.board import Board, Row
+from monitoring.generate.boards.common import DOCUMENT_API, DOCUMENTS, LATENCY, LOGS, OVERVIEW, TENANT
+from monitoring.generate.panels import Target, below, heatmap, lines, log_lines, ranking, stat
+from monitoring.generate.promql import (
+    RATE,
+    aggregate,
+    increase,
+    mean,
+    quantile,
+    rate,
+    series,
+    share,
+    zero_unless,
+)
+from observability.signals import (
+    DOCUMENT_SIZE,
+    DOCUMENT_STORAGE,
+    DOCUMENTS_UPLOADED,
+    GEN_AI_OPERATION_DURATION,
+    GEN_AI_TOKEN_USAGE,
+    HTTP_ERRORS,
+    HTTP_REQUEST_DURATION,
+    HTTP_REQUESTS,
+    SUMMARIES,
+)
+
+_OF_TENANT: Final = 'client=~"$tenant"'
+_UPLOADS: Final = (f'service_name="{DOCUMENT_API}"', 'method="PUT"', 'path=~".*/upload-document"')
+_UPLOADED: Final = f'{{service_name="{DOCUMENT_API}"}} |= "Document uploaded" | client_id=~"$tenant"'
+_NO_UPLOADS: Final = "no uploads"
+_NO_MODEL: Final = "No model is configured"
+_ROOM: Final = below(0.2, 0.05)
+_FALLBACKS: Final = 'reason!="none"'
+
+
+def _storage_share() -> str:
+    free, whole = (
+        aggregate("min", series(DOCUMENT_STORAGE, 'state="free"')),
+        aggregate("min", f"sum without (state) ({series(DOCUMENT_STORAGE)})"),
+    )
+    return f"{free} / {whole}"
+
+
+_NOW: Final = (
+    stat(
+        "Documents stored",
+        "In the time shown",
+        Target(expr=increase(DOCUMENTS_UPLOADED, _OF_TENANT), legend="documents"),
+        over_time=False,
+        defaults={"decimals": 0},
+        width=4,
+        no_value=_NO_UPLOADS,
+    ),
+    stat(
+        "Bytes stored",
+        "In the time shown, of all tenants",
+        Target(expr=increase(DOCUMENT_SIZE, part="_sum"), legend="bytes"),
+        over_time=False,
+        unit="bytes",
+        width=4,
+        no_value=_NO_UPLOADS,
+    ),
+    stat(
+        "Uploads not stored",
+        "Share of the uploads that were answered 4xx or 5xx in the time shown, of all tenants",
+        Target(
+            expr=share(
+                zero_unless(increase(HTTP_REQUESTS, *_UPLOADS, 'status=~"[45].."')),
+                increase(HTTP_REQUESTS, *_UPLOADS),
+            ),
+            legend="not stored",
+        ),
+        over_time=False,
+        unit="percentunit",
+        width=4,
+        links=(OVERVIEW,),
+        no_value=_NO_UPLOADS,
+    ),
+    stat(
+        "Time of an upload",
+        "95th percentile, from the first byte to the answer",
+        Target(expr=quantile(0.95, HTTP_REQUEST_DURATION, *_UPLOADS), legend="95%"),
+        unit="s",
+        width=4,
+        steps=LATENCY,
+        alerts=("HighLatency",),
+        links=(OVERVIEW,),
+        no_value=_NO_UPLOADS,
+    ),
+    stat(
+        "Summaries by the fallback",
+        "Share of the summaries that the offline summary made in the model's place, in the time shown",
+        Target(
+            expr=share(zero_unless(increase(SUMMARIES, _FALLBACKS)), increase(SUMMARIES)),
+            legend="fallbacks",
+        ),
+        over_time=False,
+        unit="percentunit",
+        width=4,
+        no_value="no summaries",
+    ),
+    stat(
+        "Room left",
+        "Share of the file system of the uploads that is free",
+        Target(expr=_storage_share(), legend="free"),
+        unit="percentunit",
+        width=4,
+        steps=_ROOM,
+        alerts=("UploadsDiskFilling",),
+    ),
+)
+
+_TENANTS: Final = (
+    lines(
+        "Uploads by tenant",
+        "Documents stored in a second; tenants beyond the bounded list are other; a point is one upload",
+        Target(expr=rate(DOCUMENTS_UPLOADED, _OF_TENANT, by=("client",)), legend="{{client}}"),
+        unit="ops",
+        width=12,
+        links=(LOGS,),
+        no_value=_NO_UPLOADS,
+    ),
+    ranking(
+        "Top tenants by documents",
+        "Documents stored in the time shown; tenants beyond the bounded list are other",
+        Target(
+            expr=f"topk(10, {increase(DOCUMENTS_UPLOADED, _OF_TENANT, by=('client',))})",
+            legend="{{client}}",
+        ),
+        width=6,
+        no_value=_NO_UPLOADS,
+    ),
+    ranking(
+        "Top tenants by bytes",
+        "Bytes stored in the time shown, out of the log lines: every tenant by its own name",
+        Target(
+            expr=f"topk(10, sum by (client_id) (sum_over_time({_UPLOADED}"
+            " | unwrap context_data_file_size [$__range])))",
+            legend="{{client_id}}",
+            source="loki",
+        ),
+        unit="bytes",
+        width=6,
+        no_value=_NO_UPLOADS,
+    ),
+    log_lines(
+        "What they stored",
+        "A line for each document: open one for its size, type, time and correlation ID",
+        _UPLOADED,
+        links=(LOGS,),
+        no_value=_NO_UPLOADS,
+    ),
+)
+
+_DOCUMENTS: Final = (
+    lines(
+        "Uploads by type",
+        "Documents stored in a second",
+        Target(expr=rate(DOCUMENTS_UPLOADED, _OF_TENANT, by=("file_type",)), legend="{{file_type}}"),
+        unit="ops",
+        no_value=_NO_UPLOADS,
+    ),
+    lines(
+        "Uploads by answer",
+        "Answered in a second, by status",
+        Target(expr=rate(HTTP_REQUESTS, *_UPLOADS, by=("status",)), legend="{{status}}"),
+        unit="reqps",
+        links=(OVERVIEW,),
+        no_value=_NO_UPLOADS,
+    ),
+    lines(
+        "Why uploads were not stored",
+        "4xx and 5xx in a second, by kind",
+        Target(
+            expr=rate(HTTP_ERRORS, *_UPLOADS, by=("status", "error_type")),
+            legend="{{status}} {{error_type}}",
+        ),
+        unit="reqps",
+        alerts=("HighErrorRate",),
+        links=(LOGS,),
+        no_value="all were stored",
+    ),
+    lines(
+        "Size of documents",
+        "Median and 95th percentile, of all tenants; a point is one document",
+        Target(expr=quantile(0.5, DOCUMENT_SIZE), legend="median"),
+        Target(expr=quantile(0.95, DOCUMENT_SIZE), legend="95%"),
+        unit="bytes",
+        no_value=_NO_UPLOADS,
+    ),
+    lines(
+        "Size by type",
+        "Mean of the documents stored, of all tenants",
+        Target(expr=mean(DOCUMENT_SIZE, by=("file_type",)), legend="{{file_type}}"),
+        unit="bytes",
+        no_value=_NO_UPLOADS,
+    ),
+    heatmap(
+        "Spread of the sizes",
+        "How many documents were how large",
+        Target(
+            expr=increase(DOCUMENT_SIZE, by=("le",), part="_bucket", window=RATE),
+            legend="{{le}}",
+        ),
+        unit="bytes",
+        no_value=_NO_UPLOADS,
+    ),
+)
+
+_SUMMARIES: Final = (
+    lines(
+        "Summaries by source and reason",
+        "In a second; a reason other than none says why the offline summary took the model's place",
+        Target(expr=rate(SUMMARIES, by=("source", "reason")), legend="{{source}}, reason {{reason}}"),
+        unit="ops",
+        no_value="no summaries",
+    ),
+    lines(
+        "Time of the model",
+        "95th percentile of the calls to the model",
+        Target(
+            expr=quantile(0.95, GEN_AI_OPERATION_DURATION, by=("gen_ai_request_model",)),
+            legend="{{gen_ai_request_model}}",
+        ),
+        unit="s",
+        no_value=_NO_MODEL,
+    ),
+    lines(
+        "Tokens of the model",
+        "Used in a second, by model and by what they are: what was read, and what was written",
+        Target(
+            expr=rate(GEN_AI_TOKEN_USAGE, by=("gen_ai_request_model", "gen_ai_token_type"), part="_sum"),
+            legend="{{gen_ai_request_model}} {{gen_ai_token_type}}",
+        ),
+        no_value=_NO_MODEL,
+    ),
+)
+
+_STORAGE: Final = (
+    lines(
+        "Space for documents",
+        "Of the file system that keeps the uploads: all instances write into the same one",
+        Target(expr=aggregate("max", series(DOCUMENT_STORAGE), "state"), legend="{{state}}"),
+        unit="bytes",
+        stacked=True,
+        width=12,
+        alerts=("UploadsDiskFilling",),
+    ),
+    lines(
+        "Room left",
+        "Share of that file system that is free; the lines are the alert's",
+        Target(expr=_storage_share(), legend="free"),
+        unit="percentunit",
+        defaults={"max": 1},
+        width=12,
+        steps=_ROOM,
+        alerts=("UploadsDiskFilling",),
+    ),
+)
+
+BOARD: Final = Board(
+    uid=DOCUMENTS,
+    title="robin: documents and tenants",
+    description="What tenants store, how it is summarised, and how much room is left",
+    variables=(TENANT,),
+    rows=(
+        Row("Now", _NOW),
+        Row("Tenants", _TENANTS),
+        Row("Documents", _DOCUMENTS),
+        Row("Summaries", _SUMMARIES),
+        Row("Storage", _STORAGE),
+    ),
+)
