@@ -4,7 +4,7 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 import httpx
+import yaml
 
 from local_stack.build import PROGRAMS, build, cache_dir
 from tests.ports import free_port
@@ -25,6 +26,7 @@ _DEADLINE: Final = 30
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600}
 
 Alert = dict[str, Any]
+Labels = list[tuple[str, str]]
 
 
 @cache
@@ -56,7 +58,7 @@ def alert(name: str, *, severity: str, service: str, area: str = "requests", **l
         "labels": {"alertname": name, "severity": severity, "service": service, "area": area, **labels},
         "annotations": {
             "summary": f"{service} has {name}",
-            "description": f"12.3% of {service}, {', '.join(labels.values())}.",
+            "description": f"12.3% of {', '.join([service, *labels.values()])}.",
             "dashboard_url": f"http://localhost:3000/d/robin-overview?var-service={service}",
             "runbook_url": f"http://localhost:9090/user/runbooks/{name}.md",
         },
@@ -66,6 +68,8 @@ def alert(name: str, *, severity: str, service: str, area: str = "requests", **l
 @dataclass(frozen=True)
 class Alertmanager:
     """An Alertmanager that runs."""
+
+    external_url = "http://alertmanager.example.org"
 
     url: str
     config: Path
@@ -80,10 +84,23 @@ class Alertmanager:
         now = datetime.now(UTC).isoformat()
         self.fire(*({**alert, "endsAt": now} for alert in alerts))
 
+    @contextmanager
+    def firing(self, *alerts: Alert) -> Iterator[None]:
+        """Have alerts fire for as long as this lasts."""
+        self.fire(*alerts)
+        try:
+            yield
+        finally:
+            self.resolve(*alerts)
+
     def alerts(self) -> list[dict[str, Any]]:
         """Return what fires, with its state."""
         listed: list[dict[str, Any]] = httpx.get(f"{self.url}/api/v2/alerts").raise_for_status().json()
         return listed
+
+    def inhibited(self) -> list[Labels]:
+        """Return the labels of what another alert silences."""
+        return labels_of(listed for listed in self.alerts() if listed["status"]["inhibitedBy"])
 
     def count(self, metric: str, **labels: str) -> float:
         """Return the sum of a metric's series that have these labels."""
@@ -94,6 +111,18 @@ class Alertmanager:
             for series, _, value in (line.rpartition(" ") for line in lines)
             if series.partition("{")[0] == metric and wanted <= set(re.findall(r'\w+="[^"]*"', series))
         )
+
+
+def labels_of(alerts: Iterable[Alert]) -> list[Labels]:
+    """Return the labels of alerts in an order of their own."""
+    return sorted(sorted(alert["labels"].items()) for alert in alerts)
+
+
+def inhibit_rules() -> list[dict[str, Any]]:
+    """Return the configured inhibition."""
+    config = yaml.safe_load((ALERTMANAGER / "alertmanager.yml").read_text())
+    rules: list[dict[str, Any]] = config["inhibit_rules"]
+    return rules
 
 
 @contextmanager
@@ -109,6 +138,8 @@ def running_alertmanager(folder: Path, environment: Mapping[str, str]) -> Iterat
                 fast_copy(folder) / "start.sh",
                 f"--storage.path={folder / 'data'}",
                 f"--web.listen-address=127.0.0.1:{port}",
+                f"--web.external-url={alertmanager.external_url}",
+                "--web.route-prefix=/",
                 "--cluster.listen-address=",
                 "--log.level=debug",
             ],

@@ -294,7 +294,7 @@ class MailReceiver:
         if faults:
             self.faults += faults
             return "550 the mail has no valid form"
-        text, html = (part.get_content() for part in message.iter_parts())
+        text, html = (part.get_content().replace("\r\n", "\n") for part in message.iter_parts())
         self.received.append(
             Received(
                 Mail(
