@@ -17,13 +17,13 @@ import httpx
 import yaml
 
 from local_stack.build import PROGRAMS, build, cache_dir
+from local_stack.speedup import sped_up
 from tests.ports import free_port
 from tests.waiting import until_up
 
 ALERTMANAGER: Final = Path(__file__).parents[1] / "monitoring" / "alertmanager"
 SPEEDUP: Final = 300
 _DEADLINE: Final = 30
-_UNITS: Final = {"s": 1, "m": 60, "h": 3600}
 
 Alert = dict[str, Any]
 Labels = list[tuple[str, str]]
@@ -42,13 +42,7 @@ def fast_copy(folder: Path) -> Path:
     """Copy what Alertmanager is started from, with waits that are shorter by `SPEEDUP`."""
     copy = shutil.copytree(ALERTMANAGER, folder / "alertmanager")
     config = copy / "alertmanager.yml"
-    config.write_text(
-        re.sub(
-            r"(?m)(_wait|_interval): (\d+)([smh])$",
-            lambda found: f"{found[1]}: {int(found[2]) * _UNITS[found[3]] * 1000 // SPEEDUP}ms",
-            config.read_text(),
-        )
-    )
+    config.write_text(sped_up(config.read_text(), SPEEDUP))
     return copy
 
 
