@@ -17,11 +17,12 @@ _QUIET: Final = ("httpx", "httpcore", "alembic.runtime.plugins", "aiohttp")
 
 
 class RequestFields(logging.Filter):
-    """Adds the request's correlation ID and tenant, and the logger's name, to every record."""
+    """Adds the request's correlation ID and tenant, and the logger's name, to every record; drops what is not for it."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Add the fields; let every record pass."""
+        """Set the fields; let every record pass."""
         record.logger = record.name
+        record.__dict__.pop("color_message", None)  # uvicorn's, for terminals
         request = current_request()
         if request is not None:
             record.correlation_id = request.correlation_id

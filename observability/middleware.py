@@ -92,7 +92,8 @@ class ObservabilityMiddleware:
             return
         exchange = _Exchange(scope)
         enter_request(exchange.request)
-        with self._traced(exchange) as span, self._measured(exchange):
+        # Outside the span: what is in progress is no measurement of a request, and takes no exemplar.
+        with self._counted(exchange), self._traced(exchange) as span, self._measured(exchange):
             await self._answer(exchange, span, receive, send)
 
     async def _answer(self, exchange: _Exchange, span: trace.Span, receive: Receive, send: Send) -> None:
@@ -147,14 +148,22 @@ class ObservabilityMiddleware:
             otel_context.detach(token)
 
     @contextmanager
-    def _measured(self, exchange: _Exchange) -> Iterator[None]:
-        """Record the request's metrics and its line, however it ends."""
-        metrics = self._telemetry.metrics
-        metrics.http_in_progress(1, method=exchange.method)
+    def _counted(self, exchange: _Exchange) -> Iterator[None]:
+        """Count the request as one that is being answered."""
+        in_progress = self._telemetry.metrics.http_in_progress
+        in_progress(1, method=exchange.method)
         try:
             yield
         finally:
-            metrics.http_in_progress(-1, method=exchange.method)
+            in_progress(-1, method=exchange.method)
+
+    @contextmanager
+    def _measured(self, exchange: _Exchange) -> Iterator[None]:
+        """Record the request's metrics and its line, however it ends."""
+        metrics = self._telemetry.metrics
+        try:
+            yield
+        finally:
             exchange.status = exchange.status or CLIENT_CLOSED_REQUEST
             seconds = time.perf_counter() - exchange.started
             labels = {"method": exchange.method, "path": exchange.route, "status": str(exchange.status)}

@@ -1,227 +1,316 @@
-"""Live telemetry of a whole stack held against observability/signals.py, in both directions."""
+"""All that a whole stack has stored, held against observability/signals.py and contract.py, in both directions."""
 
 import json
-import re
+import os
+import subprocess
+import sys
+import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 import pytest
-from opentelemetry.semconv.attributes import (
-    db_attributes,
-    error_attributes,
-    http_attributes,
-    network_attributes,
-    server_attributes,
-    url_attributes,
-    user_agent_attributes,
-)
+from opentelemetry.semconv.attributes import http_attributes
+from sqlalchemy import NullPool, create_engine
+from sqlalchemy.exc import OperationalError
 
-from observability import signals
-from observability.signals import Attribute, MetricSpec, Span
+from local_stack.postgres import database_password, database_url
+from local_stack.state import State
+from observability import contract, signals
+from observability.contract import ENDPOINTS, SERVICES, Source
+from observability.signals import Attribute
 from observability_checks.api import Api, Exchange, sample_text
-from observability_checks.backends.jaeger import Jaeger
-from observability_checks.backends.log_store import LogStore, detect
-from observability_checks.backends.prometheus import Prometheus
-from observability_checks.contract import DOCUMENT_ROUTE, HEALTH_ROUTE, RECORDS_ROUTE, UPLOAD_ROUTE, Service
-from observability_checks.models import LogRecord, SpanRecord
-from observability_checks.polling import Deadline, wait_until_none
-from tests.e2e.conftest import RunningStack
+from tests import conformance
+from tests.conformance import StoredSpan, faults_of
+from tests.e2e import stored
+from tests.e2e.conftest import CHECKOUT, RunningStack
+from tests.e2e.faults import failing_inserts, slow_inserts
+from tests.ports import free_port
 from tests.records import LINE_FIELDS
+from tests.waiting import eventually, until_up
 
-SECONDS = 20
-SERVICES = f'job=~"{signals.SERVICE_NAMESPACE}/({Service.DOCUMENT_API}|{Service.DATA_STORE})"'
-# Of the resource: who sent it.
-RESOURCE_LABELS = {"job", "instance", "service_name", "service_version", "deployment_environment_name"}
-RESOURCE = {
-    "service.name",
-    "service.namespace",
-    "service.version",
-    "service.instance.id",
-    "deployment.environment.name",
+SECONDS = 30
+# What cannot be made to happen from outside.
+SILENT_METRICS = {
+    signals.DATABASE_POOL_EXHAUSTED,  # threads wait for their turn before they ask for a connection
+    signals.TELEMETRY_DROPPED,  # the SDK's queue is full, or an export failed for a minute
 }
-# Metrics that this traffic does not make: a model, and things that go wrong.
-SILENT = {
-    signals.GEN_AI_OPERATION_DURATION,
-    signals.GEN_AI_TOKEN_USAGE,
-    signals.DATABASE_POOL_EXHAUSTED,
-    signals.TELEMETRY_DROPPED,
-}
-PROCESS_METRIC = re.compile(r"process_[a-z_]+|target_info")
-ROUTES = {UPLOAD_ROUTE, DOCUMENT_ROUTE, RECORDS_ROUTE, HEALTH_ROUTE, signals.UNMATCHED_ROUTE}
-SEMANTIC_CONVENTIONS = {
-    value
-    for module in (
-        db_attributes,
-        error_attributes,
-        http_attributes,
-        network_attributes,
-        server_attributes,
-        url_attributes,
-        user_agent_attributes,
+MODEL = "parrot-1"
+CLIENTS = 60
+REPORT = sample_text(2, 2)
+Found = TypeVar("Found")
+
+
+class Model(BaseHTTPRequestHandler):
+    """A model behind the OpenAI-compatible API that has one answer, and refuses what it does not like."""
+
+    def do_POST(self) -> None:
+        """Answer a chat."""
+        asked = self.rfile.read(int(self.headers["Content-Length"]))
+        status = 500 if b"unlikable" in asked else 200
+        answer = {
+            "choices": [{"message": {"content": "A summary."}, "finish_reason": "stop"}],
+            "usage": {"prompt_tokens": 7, "completion_tokens": 3},
+        }
+        self.send_response(status)
+        self.end_headers()
+        self.wfile.write(json.dumps(answer).encode())
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@contextmanager
+def model() -> Iterator[str]:
+    """Serve the model."""
+    server = HTTPServer(("127.0.0.1", 0), Model)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/v1"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@contextmanager
+def service(stack: RunningStack, module: str, **settings: str) -> Iterator[str]:
+    """Run one more instance of a service with settings of its own, and lend its URL."""
+    port = free_port()
+    process = subprocess.Popen(
+        [sys.executable, "-m", module],
+        cwd=CHECKOUT,
+        env={
+            **os.environ,
+            "PORT": str(port),
+            "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{stack.environment['OTLP_GRPC_PORT']}",
+            "OTEL_METRIC_EXPORT_INTERVAL": "500",
+            **settings,
+        },
+        stdout=subprocess.DEVNULL,
     )
-    for name, value in vars(module).items()
-    if name.isupper() and isinstance(value, str)
-}
-# Jaeger's own words for a span's kind, status and scope.
-JAEGERS = {"span.kind", "otel.scope.name", "otel.scope.version", "otel.status_code", "error"}
-HTTP_SPANS = {
-    f"PUT {UPLOAD_ROUTE}",
-    f"GET {DOCUMENT_ROUTE}",
-    f"POST {RECORDS_ROUTE}",
-    "GET",
-    "POST",
-}
+    url = f"http://127.0.0.1:{port}"
+    try:
+        until_up(process, lambda: answers(url), seconds=SECONDS)
+        yield url
+    finally:
+        process.terminate()
+        process.wait(SECONDS)
+
+
+def answers(url: str) -> bool:
+    """Whether a service has come up."""
+    with suppress(httpx.TransportError):
+        return bool(httpx.get(f"{url}/health", timeout=10).status_code)
+    return False
 
 
 @pytest.fixture(scope="module")
 def exchanges(stack: RunningStack, http: httpx.Client) -> list[Exchange]:
-    """An upload, a retrieval, a document that is not there, a form without a file, and a health request."""
+    """What users do, and get wrong, and what befalls them, through nginx."""
     api = Api(http, stack.endpoints["nginx"])
-    document = api.upload("contract", "live.txt", sample_text(2, 2))
-    found = api.document("contract", document.document_id)
-    missing = api.document("contract", 2**60)
-    refused = api.send("PUT", "/clients/contract/upload-document", files={"other": b"x"})
-    healthy = api.send("GET", "/health")
-    assert [each.status for each in (document.exchange, found, missing, refused, healthy)] == [
-        200,
-        200,
-        404,
-        422,
-        200,
+    document = api.upload("contract", "live.txt", REPORT)
+    form = {"files": {"other": b"x"}}
+    with slow_inserts(stack, 1.2):
+        slow = api.upload("contract", "slow.txt", REPORT).exchange
+    with failing_inserts(stack):
+        failed = api.upload("contract", "failed.txt", REPORT).exchange
+    done = [
+        document.exchange,
+        api.document("contract", document.document_id),
+        api.document("contract", 2**60),
+        api.send("PUT", "/clients/contract/upload-document", **form),
+        api.upload("contract", "noise.bin", bytes(range(256))).exchange,
+        slow,
+        failed,
     ]
-    return [document.exchange, found, missing, refused]
+    assert [each.status for each in done] == [200, 200, 404, 422, 200, 200, 502]
+    return done
 
 
 @pytest.fixture(scope="module")
-def spans(stack: RunningStack, http: httpx.Client, exchanges: list[Exchange]) -> list[SpanRecord]:
-    """All spans of these requests."""
-    jaeger = Jaeger(http, stack.endpoints["jaeger"])
+def traffic(
+    stack: RunningStack, http: httpx.Client, exchanges: list[Exchange], tmp_path_factory: Any
+) -> float:
+    """All of it, a model, a data store that tells everything, and clients who try every label; since when."""
+    begun = time.time()
+    assert exchanges
+    edge = Api(http, stack.endpoints["nginx"])
+    edge.send("GET", "/nowhere")
+    edge.send("GET", "/health")
+    edge.send("DELETE", "/clients/contract/documents/1")
+    port = int(stack.environment["POSTGRES_PORT"])
+    with pytest.raises(OperationalError, match="password"):
+        create_engine(database_url(port, "guessed"), poolclass=NullPool).connect()
+    password = database_password(State(stack.state))
+    verbose = {"DATABASE_URL": database_url(port, password), "LOG_LEVEL": "DEBUG"}
+    with model() as base, service(stack, "data_store", **verbose) as store:
+        settings = {
+            "DATA_STORE_URL": store,
+            "UPLOAD_DIR": str(tmp_path_factory.mktemp("uploads")),
+            "LLM_BASE_URL": base,
+            "LLM_MODEL": MODEL,
+        }
+        with service(stack, "document_api", **settings) as url:
+            told = Api(http, url).upload("contract", "told.txt", REPORT)
+            untold = Api(http, url).upload("contract", "untold.txt", b"unlikable " + REPORT)
+            crowd(Api(http, url))
+            # Their metrics are told twice a second.
+            eventually(lambda: url_known(stack, http, url), "its metrics arrive", seconds=SECONDS)
+    with service(
+        stack, "document_api", **{**settings, "DATA_STORE_URL": f"http://127.0.0.1:{free_port()}"}
+    ) as url:
+        alone = Api(http, url).upload("contract", "alone.txt", REPORT)
+    assert [each.exchange.status for each in (told, untold, alone)] == [200, 200, 503]
+    return begun
 
-    def stored() -> Iterator[SpanRecord]:
-        for exchange in exchanges:
-            for trace in jaeger.find(exchange.correlation_id, Service.DOCUMENT_API):
-                yield from trace.spans
 
-    expected = set(Span) | HTTP_SPANS
-    missing = wait_until_none(lambda: sorted(expected - {span.name for span in stored()}), Deadline(SECONDS))
-    assert missing == [], "spans of the contract that this traffic must make"
-    return list(stored())
+def crowd(api: Api) -> None:
+    """Send what would make a series each, if labels were not bounded."""
+    for number in range(CLIENTS):
+        files = {"file": ("a.txt", b"Words.", f"text/x-{number}")}
+        api.send("PUT", f"/clients/client-{number}/upload-document", files=files)
+        api.send("GET", f"/nowhere/{number}")
+    for method in (
+        "PROPFIND",
+        "MKCOL",
+        "PURGE",
+    ):  # uvicorn refuses those that HTTP's parsers have never heard of
+        api.send(method, "/clients/client-1/documents/1")
+
+
+def url_known(stack: RunningStack, http: httpx.Client, url: str) -> bool:
+    """Whether the last of the crowd has been counted."""
+    instance = f":{httpx.URL(url).port}"
+    return any(
+        each["__name__"] == signals.HTTP_ERRORS.prometheus_name
+        and each["instance"].endswith(instance)
+        and each["method"] == "_OTHER"
+        for each in stored.series(stack, http)
+        if "instance" in each
+    )
+
+
+def settled(look: Callable[[], Found], missing: Callable[[Found], Iterable[str]]) -> Found:
+    """Return what is stored as soon as nothing is missing any more, or when the time is over."""
+    found: list[Found] = []
+
+    def nothing_is_missing() -> bool:
+        found[:] = [look()]
+        return not list(missing(found[0]))
+
+    with suppress(AssertionError):
+        eventually(nothing_is_missing, seconds=SECONDS)
+    return found[0]
+
+
+# ---- spans
 
 
 @pytest.fixture(scope="module")
-def records(stack: RunningStack, http: httpx.Client, exchanges: list[Exchange]) -> list[LogRecord]:
-    """All log records of these requests in the log store, once as many are there as were written."""
-    store: LogStore = detect(http, [stack.endpoints["logs"]])
-    since = time.time() - 600
-    ids = {exchange.correlation_id for exchange in exchanges}
+def spans(stack: RunningStack, http: httpx.Client, traffic: float) -> list[StoredSpan]:
+    """Every span that is stored, once each of the contract is there and none waits for its parent."""
 
-    def stored() -> list[LogRecord]:
-        return [record for each in ids for record in store.find(each, since=since)]
+    def missing(found: list[StoredSpan]) -> list[str]:
+        orphans = [span.name for span in found if span.orphan and span.started >= traffic]
+        return [*conformance.missing_spans(found), *orphans]
 
-    def late() -> list[str]:
-        missing = len(written(stack, ids)) - len(stored())
-        return [f"{missing} lines are not in the log store"] if missing > 0 else []
+    return settled(lambda: stored.spans(stack, http), missing)
 
-    assert wait_until_none(late, Deadline(SECONDS)) == []
-    return stored()
+
+def test_every_span_is_as_the_contract_has_it(spans: list[StoredSpan]):
+    """Name, kind, parent, attributes with their types, units and values, resource, events."""
+    assert faults_of(spans, conformance.span_faults) == []
+
+
+def test_every_span_and_attribute_of_the_contract_is_there(spans: list[StoredSpan]):
+    """One that nobody makes any more is found here."""
+    assert list(conformance.missing_spans(spans)) == []
+
+
+def test_every_endpoint_has_its_span(spans: list[StoredSpan]):
+    """Of both services."""
+    names = (http_attributes.HTTP_REQUEST_METHOD, http_attributes.HTTP_ROUTE)
+    found = {(span.service, *(span.attributes.get(name, ("", ""))[1] for name in names)) for span in spans}
+    assert ENDPOINTS - found == set()
+
+
+def test_every_request_of_a_user_is_one_trace(spans: list[StoredSpan], exchanges: list[Exchange]):
+    """Its ID and its tenant are on every span, however it ended."""
+    for exchange in exchanges:
+        mine = [
+            span for span in spans if span.attributes[Attribute.CORRELATION_ID][1] == exchange.correlation_id
+        ]
+        assert len([span for span in mine if span.parent is None]) == 1
+        assert {span.attributes[Attribute.CLIENT_ID][1] for span in mine} == {"contract"}
+
+
+def test_health_makes_no_span(spans: list[StoredSpan]):
+    """Neither ours nor the prober's."""
+    assert not [span for span in spans if signals.HEALTH_ROUTE in span.name]
+
+
+# ---- log records
+
+
+@pytest.fixture(scope="module")
+def records(stack: RunningStack, http: httpx.Client, traffic: float) -> list[dict[str, str]]:
+    """Every log record that is stored, once each of the contract is there."""
+    assert traffic
+    return settled(lambda: stored.records(stack, http), conformance.missing_records)
+
+
+def test_every_log_record_is_as_the_contract_has_it(records: list[dict[str, str]]):
+    """Source, message, level, attributes with their types and values, resource."""
+    assert faults_of(records, conformance.record_faults) == []
+
+
+def test_every_log_record_and_attribute_of_the_contract_is_there(records: list[dict[str, str]]):
+    """One that nobody writes any more is found here."""
+    assert list(conformance.missing_records(records)) == []
+
+
+def test_durations_are_seconds(records: list[dict[str, str]], spans: list[StoredSpan]):
+    """A record's duration is that of its span, told in the same unit by all four sources."""
+    by_id = {span.span_id: span for span in spans}
+    pairs = [(each, by_id[each["span_id"]]) for each in records if each.get("span_id") in by_id]
+    assert {each["service.name"] for each, span in pairs if span.seconds > 1} == {
+        *SERVICES,
+        Source.NGINX,
+        Source.POSTGRESQL,
+    }
+    assert faults_of(pairs, lambda pair: conformance.time_faults(*pair)) == []
 
 
 def written(stack: RunningStack, ids: set[str]) -> list[dict[str, Any]]:
-    """What nginx and the services wrote of these requests."""
+    """What nginx and the stack's services wrote of these requests."""
     files = [*stack.state.glob("logs/document_api-*.log"), *stack.state.glob("logs/data_store.log")]
     lines = [line for file in [*files, stack.state / "logs" / "access.json"] for line in json_lines(file)]
     return [line for line in lines if line["correlation_id"] in ids]
 
 
-def test_every_span_has_a_name_of_the_contract(spans: list[SpanRecord]):
-    """No receive and send spans, no connect span, no health request."""
-    assert {span.name for span in spans} <= set(Span) | HTTP_SPANS
+def test_a_line_that_was_written_is_the_record_in_the_log_store(
+    stack: RunningStack, http: httpx.Client, exchanges: list[Exchange]
+):
+    """Same message, level and IDs, each once."""
+    ids = {exchange.correlation_id for exchange in exchanges}
+    query = f"correlation_id:in({','.join(ids)}) and service.name:!{Source.POSTGRESQL}"
 
+    def kept() -> list[tuple[str, ...]]:
+        names = ("service.name", "_msg", "severity_text", "trace_id", "span_id")
+        return sorted(tuple(each[name] for name in names) for each in stored.records(stack, http, query))
 
-def test_every_span_attribute_is_of_the_contract_or_a_semantic_convention(spans: list[SpanRecord]):
-    """A name that was typed by hand somewhere is found here."""
-    known = set(Attribute) | SEMANTIC_CONVENTIONS | JAEGERS
-    unknown = {(span.name, key) for span in spans for key in span.attributes if key not in known}
-    assert unknown == set()
+    def lines() -> list[tuple[str, ...]]:
+        names = ("service", "log_message", "level", "trace_id", "span_id")
+        return sorted(tuple(line[name] for name in names) for line in written(stack, ids))
 
-
-def test_every_span_carries_the_requests_identity(spans: list[SpanRecord], exchanges: list[Exchange]):
-    """Correlation ID and tenant, whatever the span and however the request ended."""
-    assert {span.attributes.get(Attribute.CORRELATION_ID) for span in spans} == {
-        each.correlation_id for each in exchanges
-    }
-    assert {span.attributes.get(Attribute.CLIENT_ID) for span in spans} == {"contract"}
-
-
-def test_every_span_has_the_resource_of_the_contract(spans: list[SpanRecord]):
-    """Jaeger keeps the name apart from the rest."""
-    for span in spans:
-        assert RESOURCE - {"service.name"} <= set(span.resource)
-
-
-def series_of(stack: RunningStack, http: httpx.Client) -> list[Mapping[str, str]]:
-    """Label sets of everything that both services have sent to Prometheus."""
-    return [
-        sample.labels for sample in Prometheus(http, stack.endpoints["prometheus"]).query(f"{{{SERVICES}}}")
-    ]
-
-
-@pytest.fixture(scope="module")
-def series(stack: RunningStack, http: httpx.Client, exchanges: list[Exchange]) -> list[Mapping[str, str]]:
-    """The same, once every metric that this traffic makes is there."""
-    assert exchanges
-    expected = {name for metric in signals.METRICS if metric not in SILENT for name in stored_names(metric)}
-
-    def missing() -> list[str]:
-        return sorted(expected - {labels["__name__"] for labels in series_of(stack, http)})
-
-    assert wait_until_none(missing, Deadline(SECONDS)) == [], (
-        "metrics of the contract that this traffic must make"
-    )
-    return series_of(stack, http)
-
-
-def stored_names(metric: MetricSpec) -> set[str]:
-    """Names under which Prometheus stores a metric."""
-    name = metric.prometheus_name
-    return {f"{name}_bucket", f"{name}_sum", f"{name}_count"} if metric.kind == "histogram" else {name}
-
-
-def test_every_metric_is_of_the_contract(series: list[Mapping[str, str]]):
-    """A name, unit or kind that differs from signals.py makes another name in Prometheus."""
-    known = {name for metric in signals.METRICS for name in stored_names(metric)}
-    found = {labels["__name__"] for labels in series}
-    assert {name for name in found - known if not PROCESS_METRIC.fullmatch(name)} == set()
-
-
-@pytest.mark.parametrize(
-    "metric", [metric for metric in signals.METRICS if metric not in SILENT], ids=lambda metric: metric.name
-)
-def test_a_metric_has_exactly_the_labels_of_the_contract(metric: MetricSpec, series: list[Mapping[str, str]]):
-    """Not one more, above all no ID: a label of its own for every request would make a series for every request."""
-    expected = RESOURCE_LABELS | {label.replace(".", "_") for label in metric.labels}
-    for labels in series:
-        if labels["__name__"] in stored_names(metric):
-            assert set(labels) - {"__name__", "le"} == expected
-
-
-def test_paths_are_route_templates(series: list[Mapping[str, str]]):
-    """Never the raw path, which would be a series for every document."""
-    assert {labels["path"] for labels in series if "path" in labels} <= ROUTES
-
-
-def test_buckets_are_those_of_the_contract(series: list[Mapping[str, str]]):
-    """The SDK's defaults are useless for seconds."""
-    for metric in signals.METRICS:
-        bounds = {
-            labels["le"] for labels in series if labels["__name__"] == f"{metric.prometheus_name}_bucket"
-        }
-        if bounds:
-            assert metric.buckets is not None
-            assert {float(bound) for bound in bounds} == {*map(float, metric.buckets), float("inf")}
+    assert settled(kept, lambda found: set(lines()) - set(found)) == lines()
+    assert len(lines()) >= 4 * 4 + 2 * 3 + 2
 
 
 def test_every_line_on_stdout_has_the_fields_of_the_contract(stack: RunningStack, exchanges: list[Exchange]):
@@ -237,39 +326,9 @@ def test_every_line_on_stdout_has_the_fields_of_the_contract(stack: RunningStack
             assert line["level"] in {"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"}
 
 
-def test_a_line_that_was_written_is_the_record_in_the_log_store(
-    stack: RunningStack, records: list[LogRecord], exchanges: list[Exchange]
-):
-    """Same message, level and IDs, each once: four lines of the upload, three of a GET, two of a refusal."""
-    lines = [
-        (line["service"], line["log_message"], line["level"], line["trace_id"], line["span_id"])
-        for line in written(stack, {exchange.correlation_id for exchange in exchanges})
-    ]
-    stored = [
-        (record.service, record.message, record.level, record.trace_id, record.span_id)
-        for record in records
-        if record.service in set(Service)  # PostgreSQL writes slow statements in its own form
-    ]
-    assert sorted(lines) == sorted(stored)
-    assert len(lines) >= 12
-
-
-def test_every_stored_record_has_the_attributes_of_the_contract(records: list[LogRecord]):
-    """nginx's too: the collector brings its lines into the same form."""
-    for record in records:
-        assert record.trace_id
-        assert record.span_id
-        resource = {name.replace(".", "_") for name in RESOURCE - {"service.name"}}
-        for name in ("client_id", "logger", *resource):
-            assert record.fields.get(name), f"{record.service}: {record.message} has no {name}"
-    requests = [record for record in records if "context_data_status" in record.fields]
-    assert {record.service for record in requests} == set(Service)
-    for record in requests:
-        assert {"context_data_method", "context_data_path", "context_data_duration"} <= set(record.fields)
-
-
-def test_nginxs_line_has_the_fields_of_the_contract(stack: RunningStack):
+def test_nginxs_line_has_the_fields_of_the_contract(stack: RunningStack, exchanges: list[Exchange]):
     """Before the collector has touched it."""
+    assert exchanges
     for line in json_lines(stack.state / "logs" / "access.json"):
         assert set(line) == LINE_FIELDS - {"logger"}
         assert {"client_id", "method", "path", "status", "duration", "upstream"} <= set(line["context_data"])
@@ -278,3 +337,58 @@ def test_nginxs_line_has_the_fields_of_the_contract(stack: RunningStack):
 def json_lines(file: Path) -> Iterator[dict[str, Any]]:
     """Lines of a log, each as its object."""
     return (json.loads(line) for line in file.read_text().splitlines())
+
+
+# ---- series
+
+
+@pytest.fixture(scope="module")
+def series(stack: RunningStack, http: httpx.Client, traffic: float) -> list[dict[str, str]]:
+    """Every series that is stored, once each metric of the contract is there."""
+    assert traffic
+    return settled(lambda: stored.series(stack, http), missing_metrics)
+
+
+def missing_metrics(series: list[dict[str, str]]) -> list[str]:
+    """Metrics of the contract that this traffic must make, and did not."""
+    return list(conformance.missing_metrics(series, SILENT_METRICS))
+
+
+def test_every_metric_of_the_contract_is_there(series: list[dict[str, str]]):
+    """Of both services and of the machine."""
+    assert missing_metrics(series) == []
+
+
+def test_every_series_is_as_the_contract_has_it(
+    series: list[dict[str, str]], stack: RunningStack, http: httpx.Client
+):
+    """Name, which tells kind and unit too, labels, values; or a program that is scraped, or a rule."""
+    recorded = stored.recorded_names(stack, http)
+    assert faults_of(series, lambda labels: conformance.series_faults(labels, recorded)) == []
+
+
+def test_labels_stay_bounded_whatever_clients_send(series: list[dict[str, str]]):
+    """Sixty tenants, media types, paths and methods made no series each."""
+    assert faults_of([series], conformance.cardinality_faults) == []
+    clients = {labels["client"] for labels in series if "client" in labels}
+    assert "other" in clients
+
+
+def test_buckets_are_those_of_the_contract(series: list[dict[str, str]]):
+    """The SDK's defaults are useless for seconds."""
+    assert faults_of([series], conformance.bucket_faults) == []
+
+
+def test_every_exemplar_leads_to_its_request(stack: RunningStack, http: httpx.Client, traffic: float):
+    """And every metric that shall have exemplars has one."""
+    assert traffic
+    found = stored.exemplars(stack, http)
+    assert faults_of(found, lambda pair: conformance.exemplar_faults(*pair)) == []
+    names = {spec for labels, _ in found if (spec := conformance.metric_spec(labels))}
+    assert {metric for metric in signals.METRICS if metric.exemplars} - names == set()
+
+
+def test_what_is_scraped_is_listed(stack: RunningStack, http: httpx.Client):
+    """Prometheus has a target for every job of the contract that the local stack has, and for no other."""
+    expected = contract.SCRAPED_JOBS - {"loki", "grafana"}
+    assert settled(lambda: stored.scraped_jobs(stack, http), expected.symmetric_difference) == expected

@@ -133,3 +133,11 @@ def test_the_exporters_own_complaints_stay_out_of_otlp(stdout: io.StringIO, tele
 
     assert telemetry.messages() == []
     assert line(stdout)["log_message"] == "cannot export"
+
+
+def test_what_a_library_adds_for_terminals_stays_out_of_otlp(telemetry: TelemetrySpy) -> None:
+    """uvicorn says each thing a second time, in colours."""
+    logger.warning("Started", extra={"color_message": "\x1b[36mStarted"})
+
+    (record,) = telemetry.logs()
+    assert set(record.log_record.attributes or {}) == {"logger"}
