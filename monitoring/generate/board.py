@@ -23,7 +23,6 @@ _SHOWN: Final = {
     "enable": True,
     "hide": False,
     "step": "60s",
-    "useValueForTime": False,
 }
 _ANNOTATIONS: Final = (
     {

@@ -274,7 +274,7 @@ def table(title: str, description: str, *targets: Target, columns: Sequence[Colu
         description=description,
         targets=targets,
         columns=tuple(columns),
-        options={"showHeader": True, "cellHeight": "sm", "footer": {"show": False, "reducer": ["sum"]}},
+        options={"showHeader": True, "cellHeight": "sm"},
         **more,
     )
 

@@ -362,8 +362,28 @@ def test_every_link_of_a_panel_leads_to_another_dashboard_or_a_runbook() -> None
     boards, runbooks = list(linked("/d/")), list(linked(f"{RUNBOOKS}/"))
     assert len(boards) + len(runbooks) == sum(len(panel["links"]) for path in FILES for panel in panels(path))
     assert [(place, uid) for place, uid in boards if uid not in uids or place.startswith(uid[6:])] == []
-    alerts = {f"{rule['alert']}.md" for rule in RULES if "alert" in rule}
-    assert [(place, name) for place, name in runbooks if name not in alerts] == []
+    written = {path.name for path in (ROOT / "docs" / "runbooks").glob("*.md")}
+    assert [(place, name) for place, name in runbooks if name not in written] == []
+
+
+def test_every_alert_has_a_panel_that_shows_its_quantity() -> None:
+    """And leads to its runbook."""
+    shown = {name.removesuffix(".md") for _, name in linked(f"{RUNBOOKS}/")}
+    assert LIMITS.keys() - shown == set()
+    assert shown - LIMITS.keys() == set()
+
+
+def test_every_alert_leads_to_a_dashboard_with_the_variables_that_it_sets() -> None:
+    """A variable that the dashboard does not have would be ignored without a word."""
+    variables = {
+        board["uid"]: {variable["name"] for variable in board["templating"]["list"]}
+        for board in map(read, FILES)
+    }
+    urls = [rule["annotations"]["dashboard_url"] for rule in RULES if "alert" in rule]
+    assert urls
+    for url in urls:
+        uid, _, parameters = url.partition("/d/")[2].partition("?")
+        assert set(re.findall(r"\bvar-(\w+)=", parameters)) <= variables[uid], url
 
 
 def test_the_limit_that_a_panel_draws_is_the_alerts_own() -> None:

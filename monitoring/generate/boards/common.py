@@ -27,6 +27,13 @@ SERVICE: Final = Variable(
     description="nginx and PostgreSQL have health, log lines and alerts, but no requests that are counted",
     values=(DOCUMENT_API, DATA_STORE, NGINX, POSTGRESQL),
 )
+# Of the processes that measure themselves.
+OWN_SERVICE: Final = Variable(
+    name="service",
+    label="Service",
+    description="Whose own measurements are shown",
+    values=(DOCUMENT_API, DATA_STORE),
+)
 ROUTE: Final = Variable(
     name="route",
     label="Route",

@@ -10,6 +10,7 @@ from monitoring.generate.boards.common import (
     DATABASE_ERRORS,
     DATABASE_LATENCY,
     LOGS,
+    OF_SERVICE,
     OVERVIEW,
     POOL,
     POSTGRESQL,
@@ -38,7 +39,7 @@ from observability.signals import (
 
 # As in the alerts: the health check's own statements are none of the requests'.
 _OF_REQUESTS: Final = 'table!~"pg_catalog[.].+"'
-_CHOSEN: Final = ('operation=~"$operation"', 'table=~"$table"', _OF_REQUESTS)
+_CHOSEN: Final = (OF_SERVICE, 'operation=~"$operation"', 'table=~"$table"', _OF_REQUESTS)
 _BY_STATEMENT: Final = ("operation", "table")
 _IDLE: Final = "no statements"
 # The bucket nearest to SLOW_STATEMENT_SECONDS, whose default it is.
@@ -59,7 +60,8 @@ def _slow_share(*by: str, window: str = RATE) -> str:
 
 def _pool_share() -> str:
     used, most = (
-        aggregate("max", series(DATABASE_POOL, f'state="{state}"'), "instance") for state in ("in_use", "max")
+        aggregate("max", series(DATABASE_POOL, OF_SERVICE, f'state="{state}"'), "instance")
+        for state in ("in_use", "max")
     )
     # One is the health check's own.
     return f"{used} / ({most} - 1)"
@@ -106,7 +108,7 @@ _NOW: Final = (
     stat(
         "Waits given up",
         "Requests that got no connection in time, in the time shown",
-        Target(expr=zero_unless(increase(DATABASE_POOL_EXHAUSTED)), legend="waits"),
+        Target(expr=zero_unless(increase(DATABASE_POOL_EXHAUSTED, OF_SERVICE)), legend="waits"),
         over_time=False,
         defaults={"decimals": 0},
         width=4,
@@ -204,7 +206,7 @@ _POOLS: Final = (
     lines(
         "Connections by state",
         "Of all data-store instances together",
-        Target(expr=aggregate("sum", series(DATABASE_POOL), "state"), legend="{{state}}"),
+        Target(expr=aggregate("sum", series(DATABASE_POOL, OF_SERVICE), "state"), legend="{{state}}"),
         alerts=("ConnectionPoolExhausted",),
     ),
     lines(
@@ -220,8 +222,8 @@ _POOLS: Final = (
     lines(
         "Wait for a connection",
         "Median and 99th percentile; a point is one wait",
-        Target(expr=quantile(0.5, DATABASE_POOL_WAIT), legend="median"),
-        Target(expr=quantile(0.99, DATABASE_POOL_WAIT), legend="99%"),
+        Target(expr=quantile(0.5, DATABASE_POOL_WAIT, OF_SERVICE), legend="median"),
+        Target(expr=quantile(0.99, DATABASE_POOL_WAIT, OF_SERVICE), legend="99%"),
         unit="s",
         width=4,
         alerts=("ConnectionPoolExhausted",),
@@ -231,7 +233,7 @@ _POOLS: Final = (
     lines(
         "Waits given up",
         "Within a minute or the width of a point",
-        Target(expr=zero_unless(increase(DATABASE_POOL_EXHAUSTED, window=RATE)), legend="waits"),
+        Target(expr=zero_unless(increase(DATABASE_POOL_EXHAUSTED, OF_SERVICE, window=RATE)), legend="waits"),
         bars=True,
         width=4,
         alerts=("ConnectionPoolExhausted",),
@@ -287,6 +289,12 @@ BOARD: Final = Board(
     title="robin: database",
     description="PostgreSQL as data-store sees it, and as it sees itself",
     variables=(
+        Variable(
+            name="service",
+            label="Service",
+            description="That asks the database",
+            query=f"label_values({series(DATABASE_OPERATIONS)}, service_name)",
+        ),
         Variable(
             name="operation",
             label="Operation",

@@ -64,6 +64,7 @@ _BY_ROUTE: Final = ("service_name", "method", "path")
 _CHOSEN: Final = (OF_SERVICE, OF_ROUTE, HEALTH)
 _NO_REQUESTS: Final = "no requests"
 _NONE_FIRES: Final = "No alert"
+_NO_OBJECTIVE: Final = "no objective"
 _SLO: Final = 'service=~"$service"'
 _FIRING: Final = 'alertstate="firing"'
 _PENDING: Final = 'alertstate="pending"'
@@ -130,6 +131,7 @@ _NOW: Final = (
         unit="percentunit",
         steps=below(0.25, 0),
         alerts=("ErrorBudgetBurn",),
+        no_value=_NO_OBJECTIVE,
     ),
     stat(
         "Alerts firing",
@@ -346,6 +348,7 @@ _OBJECTIVES: Final = (
         defaults={"max": 1},
         steps=below(0.25, 0),
         alerts=("ErrorBudgetBurn",),
+        no_value=_NO_OBJECTIVE,
     ),
     lines(
         "Burn rate",
@@ -357,6 +360,7 @@ _OBJECTIVES: Final = (
         unit="suffix:x",
         steps=((1, "yellow"), (3, "orange"), (6, "red"), (14.4, "dark-red")),
         alerts=("ErrorBudgetBurn",),
+        no_value=_NO_OBJECTIVE,
     ),
     table(
         "Objectives",
@@ -374,6 +378,7 @@ _OBJECTIVES: Final = (
             Column("Value #D", "Budget left", "percentunit", below(0.25, 0)),
         ),
         alerts=("ErrorBudgetBurn",),
+        no_value=_NO_OBJECTIVE,
     ),
 )
 

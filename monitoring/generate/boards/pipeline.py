@@ -3,7 +3,7 @@
 from typing import Final
 
 from monitoring.generate.board import Board, Row
-from monitoring.generate.boards.common import ANY, PIPELINE, QUEUE, RUNTIME
+from monitoring.generate.boards.common import ANY, OF_SERVICE, OWN_SERVICE, PIPELINE, QUEUE, RUNTIME
 from monitoring.generate.panels import Panel, Target, above, below, lines, stat, states
 from monitoring.generate.promql import RATE, aggregate, increase, rate, series, share, zero_unless
 from observability.signals import PROCESS_CPU_TIME, TELEMETRY_DROPPED
@@ -70,7 +70,7 @@ def _queue_share(*by: str) -> str:
 
 
 def _delay(*by: str) -> str:
-    sample = series(PROCESS_CPU_TIME, 'service_name!=""')
+    sample = series(PROCESS_CPU_TIME, OF_SERVICE)
     return f"time() - {aggregate('max', f'timestamp({sample})', *by)}"
 
 
@@ -115,7 +115,7 @@ _NOW: Final = (
     stat(
         "Dropped by the services",
         "Spans, log records and metric points that the SDKs could not hand over in the time shown",
-        Target(expr=zero_unless(increase(TELEMETRY_DROPPED)), legend="items"),
+        Target(expr=zero_unless(increase(TELEMETRY_DROPPED, OF_SERVICE)), legend="items"),
         over_time=False,
         defaults={"decimals": 0},
         steps=ANY,
@@ -186,7 +186,7 @@ _SERVICES_ROW: Final = (
         "Dropped by the services",
         "Spans, log records and metric points that the SDKs could not hand over, in a second",
         Target(
-            expr=zero_unless(rate(TELEMETRY_DROPPED, by=("service_name", "signal", "reason"))),
+            expr=zero_unless(rate(TELEMETRY_DROPPED, OF_SERVICE, by=("service_name", "signal", "reason"))),
             legend="{{service_name}} {{signal}} {{reason}}",
         ),
         unit="cps",
@@ -325,6 +325,7 @@ BOARD: Final = Board(
     uid=PIPELINE,
     title="robin: telemetry pipeline",
     description="From the SDKs by way of the collector into the back ends, and the alerts out of them",
+    variables=(OWN_SERVICE,),
     rows=(
         Row("Now", _NOW),
         Row("Collector", _COLLECTOR_ROW),

@@ -2,13 +2,12 @@
 
 from typing import Final
 
-from monitoring.generate.board import Board, Row, Variable
+from monitoring.generate.board import Board, Row
 from monitoring.generate.boards.common import (
-    DATA_STORE,
-    DOCUMENT_API,
     MEMORY,
     OF_SERVICE,
     OVERVIEW,
+    OWN_SERVICE,
     PIPELINE,
     RUNTIME,
 )
@@ -262,14 +261,7 @@ BOARD: Final = Board(
     uid=RUNTIME,
     title="robin: runtime",
     description="CPU, memory, event loop, garbage collection, files and threads of each process, and the host",
-    variables=(
-        Variable(
-            name="service",
-            label="Service",
-            description="Whose processes are shown",
-            values=(DOCUMENT_API, DATA_STORE),
-        ),
-    ),
+    variables=(OWN_SERVICE,),
     rows=(
         Row("Now", _NOW),
         Row("Processes", _PROCESSES),
