@@ -121,12 +121,12 @@ def missing_spans(spans: Collection[StoredSpan]) -> Iterator[str]:
     for spec in SPANS:
         mine = [span for span in spans if span_spec(span) is spec]
         if not mine:
-            yield f"{spec.service}: no span {spec.name!r}"
+            yield f"{spec.service}: no span {spec.name}"
             continue
         seen = set[str]().union(*(span.attributes for span in mine))
         # Not every step fails, wherever failing is foreseen.
         unseen = (spec.required | spec.optional) - seen - {ERROR_TYPE}
-        yield from (f"{spec.service}: no span {spec.name!r} with {name}" for name in sorted(unseen))
+        yield from (f"{spec.service}: no span {spec.name} with {name}" for name in sorted(unseen))
 
 
 def _parent_faults(span: StoredSpan, spec: SpanSpec) -> Iterator[str]:
@@ -204,10 +204,10 @@ def missing_records(records: Collection[Mapping[str, str]]) -> Iterator[str]:
         mine = [record for record in records if record_spec(record) is spec]
         seen = set[str]().union(*mine)
         if not mine:
-            yield f"no record {spec.name!r}"
+            yield f"no record {spec.name}"
         else:
             unseen = (spec.required | spec.optional) - seen
-            yield from (f"no record {spec.name!r} with {name}" for name in sorted(unseen))
+            yield from (f"no record {spec.name} with {name}" for name in sorted(unseen))
 
 
 def _text_faults(value: str, spec: AttributeSpec) -> Iterator[str]:

@@ -8,7 +8,12 @@ from typing import Any, Final
 
 from opentelemetry.sdk._logs import ReadableLogRecord
 from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogRecordProcessor
-from opentelemetry.sdk.metrics.export import HistogramDataPoint, InMemoryMetricReader, NumberDataPoint
+from opentelemetry.sdk.metrics.export import (
+    HistogramDataPoint,
+    InMemoryMetricReader,
+    Metric,
+    NumberDataPoint,
+)
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -56,14 +61,21 @@ class TelemetrySpy:
 
         return {span.name: self._below(span) for span in self.spans() if parent_of(span) == mine}
 
-    def collected(self) -> dict[str, list[NumberDataPoint | HistogramDataPoint]]:
-        """Return the data points of all metrics. Exemplars are in the first collection after their measurement only."""
+    def metrics(self) -> list[Metric]:
+        """Return all metrics. Exemplars are in the first collection after their measurement only."""
         data = self._metrics.get_metrics_data()
-        return {
-            metric.name: [point for point in metric.data.data_points if isinstance(point, _POINTS)]
+        return [
+            metric
             for resource in (data.resource_metrics if data else [])
             for scope in resource.scope_metrics
             for metric in scope.metrics
+        ]
+
+    def collected(self) -> dict[str, list[NumberDataPoint | HistogramDataPoint]]:
+        """Return the data points of all metrics."""
+        return {
+            metric.name: [point for point in metric.data.data_points if isinstance(point, _POINTS)]
+            for metric in self.metrics()
         }
 
     def points(self, metric: MetricSpec) -> list[NumberDataPoint | HistogramDataPoint]:

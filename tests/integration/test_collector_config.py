@@ -481,7 +481,7 @@ def test_slow_statement_that_begins_with_a_subquery_has_its_operation(
 ) -> None:
     """As the one that stores a document does."""
     select = "WITH one AS \n(SELECT coalesce(1, (2)) AS a)\n SELECT pg_sleep(0.3), a FROM one"
-    pid = run_and_tell_pid(postgres, " ".join((select, SQL_COMMENT)))
+    pid = run_and_tell_pid(postgres, f"{select} {SQL_COMMENT}")
     record = one_record(sink, "postgresql", of_statement(pid, "slow statement"))
     assert record.attributes["db.operation.name"] == "SELECT"
 

@@ -431,6 +431,16 @@ async def test_the_correlation_id_is_in_the_exemplar_and_not_in_the_series(
     assert (exemplar.trace_id, exemplar.span_id) == (context.trace_id, context.span_id)
 
 
+async def test_what_is_in_progress_takes_no_exemplar(
+    client: httpx.AsyncClient, telemetry: TelemetrySpy
+) -> None:
+    """It would lead to whichever request began or ended last, and to no measurement."""
+    await client.get("/refused", headers={"X-Correlation-ID": KEPT})
+
+    (point,) = telemetry.points(HTTP_IN_PROGRESS)
+    assert list(point.exemplars) == []
+
+
 async def test_each_request_has_one_line_at_its_end(
     client: httpx.AsyncClient, telemetry: TelemetrySpy
 ) -> None:

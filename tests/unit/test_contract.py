@@ -1,0 +1,122 @@
+"""The contract's lists are those of the code, and its instruments are what they are said to be."""
+
+import re
+from dataclasses import fields
+from typing import Any
+
+from opentelemetry.instrumentation.system_metrics import SystemMetricsInstrumentor
+from opentelemetry.sdk.metrics.export import Histogram, Metric, Sum
+
+from data_store.app import create_app as create_data_store
+from data_store.health import DATABASE, TABLES
+from data_store.settings import DataStoreSettings
+from document_api.app import create_app as create_document_api
+from document_api.documents.service import SUMMARIZER_FAILED
+from document_api.labels import _MEDIA_TYPES, BoundedLabel
+from document_api.settings import DocumentApiSettings
+from document_api.summaries import SummarySource
+from document_api.summaries.llm import LlmFailure
+from document_api.summaries.text import Unreadable
+from observability import contract, signals
+from observability import telemetry as module
+from observability.contract import (
+    CALL_SPAN,
+    ENDPOINTS,
+    RECORD_ATTRIBUTES,
+    RECORDS,
+    REQUEST_SPAN,
+    SPAN_ATTRIBUTES,
+    SPANS,
+)
+from observability.instruments import Instruments
+from observability.problems import _ERROR_TYPES
+from observability.signals import METRICS, Attribute, ErrorType, InstrumentKind, MetricSpec, Span
+from tests.telemetry_spy import TelemetrySpy
+
+
+def bound(metric: MetricSpec, label: str) -> Any:
+    """Return the values that a label may have."""
+    return metric.labels[label]
+
+
+def test_every_span_and_every_attribute_of_the_enumerations_is_in_the_contract() -> None:
+    """And every attribute that a span or record may have has its type there."""
+    assert {spec.name for spec in SPANS} == {*Span, REQUEST_SPAN, CALL_SPAN, contract.CHAT_SPAN}
+    on_spans = set[str]().union(*(spec.required | spec.optional for spec in SPANS))
+    on_records = set[str]().union(*(spec.required | spec.optional for spec in RECORDS))
+    assert on_spans == SPAN_ATTRIBUTES.keys()
+    assert on_records == RECORD_ATTRIBUTES.keys()
+    assert set(Attribute) <= on_spans
+
+
+def test_parents_are_spans_of_the_contract() -> None:
+    """A name of which nobody is the span would let nothing hang there."""
+    assert {parent for spec in SPANS for parent in spec.parents} <= {spec.name for spec in SPANS}
+
+
+def test_routes_of_the_contract_are_those_that_are_served(telemetry: TelemetrySpy) -> None:
+    """With their methods; health makes no span, and FastAPI's own pages are no endpoints of ours."""
+    settings = DataStoreSettings(database_url="postgresql://robin:x@127.0.0.1:1/robin")  # type: ignore[arg-type]
+    apps = {
+        contract.Source.DOCUMENT_API: create_document_api(DocumentApiSettings(), telemetry.telemetry),
+        contract.Source.DATA_STORE: create_data_store(settings, telemetry.telemetry),
+    }
+    served = {
+        (source, method, path)
+        for source, app in apps.items()
+        for path, methods in app.openapi()["paths"].items()
+        for method in map(str.upper, methods)
+    }
+    assert {each for each in served if each[2] != signals.HEALTH_ROUTE} == ENDPOINTS
+    assert {path for _, _, path in served} < signals.ROUTES
+
+
+def test_lists_of_values_are_those_of_the_code() -> None:
+    """What the code may say is what the contract lets it say."""
+    reasons = {*LlmFailure, *Unreadable, SUMMARIZER_FAILED}
+    assert reasons == signals.SUMMARY_REASONS
+    assert set(SummarySource) == signals.SUMMARY_SOURCES
+    components = {"overall", "file_system", "data_store", DATABASE, *TABLES}
+    assert components == bound(signals.HEALTH_CHECKS, "component")
+    assert set(TABLES) < bound(signals.DATABASE_OPERATIONS, "table")
+    assert {str(status) for status in _ERROR_TYPES} < signals.STATUSES
+    assert set(_ERROR_TYPES.values()) < set(ErrorType)
+
+
+def test_labels_that_clients_choose_are_as_few_as_the_contract_says() -> None:
+    """However many clients and media types come."""
+    label = BoundedLabel()
+    assert len({label.of(f"client-{number}") for number in range(1000)}) == bound(
+        signals.DOCUMENTS_UPLOADED, "client"
+    )
+    assert len(_MEDIA_TYPES) + 1 == bound(signals.DOCUMENTS_UPLOADED, "file_type")
+
+
+def test_units_are_ucum() -> None:
+    """As the semantic conventions write them; what Prometheus makes of any other, nobody has tried."""
+    for metric in METRICS:
+        assert re.fullmatch(r"s|By|\{[a-z_]+\}|", metric.unit), metric.name
+
+
+def kind_of(metric: Metric) -> InstrumentKind:
+    """Return the kind of instrument that made such data."""
+    if isinstance(metric.data, Sum):
+        return "counter" if metric.data.is_monotonic else "updowncounter"
+    return "histogram" if isinstance(metric.data, Histogram) else "gauge"
+
+
+def test_every_metric_is_sent_with_the_unit_and_the_kind_of_the_contract(telemetry: TelemetrySpy) -> None:
+    """Ours and those of the instrumentor: Prometheus keeps neither, but makes names of them."""
+    metrics = telemetry.telemetry.metrics
+    for field in fields(Instruments):
+        if field.name != "_meter":
+            getattr(metrics, field.name)(1)
+    for gauge in (signals.EVENT_LOOP_LAG, signals.DATABASE_POOL, signals.DOCUMENT_STORAGE):
+        metrics.observe(gauge, lambda: [(1.0, {})])
+    module._measure_process(telemetry.telemetry, workers=1)
+    try:
+        sent = {metric.name: (metric.unit, kind_of(metric)) for metric in telemetry.metrics()}
+    finally:
+        SystemMetricsInstrumentor().uninstrument()
+
+    assert sent == {metric.name: (metric.unit, metric.kind) for metric in METRICS}
