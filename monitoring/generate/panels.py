@@ -15,8 +15,13 @@ Step = tuple[float, str]
 # Grafana hands this on to Prometheus, which serves the runbooks: right on whatever ports the two listen.
 RUNBOOKS: Final = "/api/datasources/proxy/uid/prometheus/user/runbooks"
 _OVER_TIME: Final = frozenset({"timeseries", "heatmap", "state-timeline", "logs"})
+# Prometheus keeps a histogram's at its buckets.
 _WITH_EXEMPLARS: Final = re.compile(
-    rf"\b({'|'.join(metric.prometheus_name for metric in METRICS if metric.exemplars)})(_bucket|_count|_sum)?\b"
+    "|".join(
+        rf"\b{metric.prometheus_name}{'_bucket' if metric.kind == 'histogram' else ''}\b"
+        for metric in METRICS
+        if metric.exemplars
+    )
 )
 
 
