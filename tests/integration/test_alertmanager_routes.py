@@ -42,7 +42,6 @@ def test_the_configuration_is_valid_as_it_lies_there() -> None:
     config = ALERTMANAGER / "alertmanager.yml"
     result = amtool("check-config", "--enable-feature=utf8-strict-mode", str(config))
     assert result.returncode == 0, result.stdout + result.stderr
-    assert "1 templates" in result.stdout
     assert "incompatible" not in result.stderr
 
 
