@@ -12,8 +12,11 @@ from opentelemetry.sdk._logs import LoggerProvider
 
 from observability.context import current_request
 
-# Chatty libraries, whose INFO lines repeat what our spans say.
-_QUIET: Final = ("httpx", "httpcore", "alembic.runtime.plugins", "aiohttp")
+# Chatty libraries, whose INFO lines repeat what our spans say; the last warns of every client's mistake.
+_QUIET: Final = {
+    **dict.fromkeys(("httpx", "httpcore", "alembic.runtime.plugins", "aiohttp"), logging.WARNING),
+    "python_multipart": logging.ERROR,
+}
 
 
 class RequestFields(logging.Filter):
@@ -76,8 +79,8 @@ def log_to_stdout(service_name: str, level: str) -> None:
     root = logging.getLogger()
     root.handlers = [stdout]
     root.setLevel(level)
-    for name in _QUIET:
-        logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
+    for name, least in _QUIET.items():
+        logging.getLogger(name).setLevel(max(least, root.level))
 
 
 def configure_logging(service_name: str, level: str, provider: LoggerProvider) -> None:

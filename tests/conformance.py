@@ -62,6 +62,8 @@ RESOURCE_LABELS: Final = frozenset({"job", "instance", "service_name", "deployme
 TARGET_INFO: Final = "target_info"
 ALERTS: Final = frozenset({"ALERTS", "ALERTS_FOR_STATE"})
 
+READABLE: Final = 50
+
 
 # ---- spans
 
@@ -342,8 +344,8 @@ def exemplar_faults(labels: Mapping[str, str], exemplar: Mapping[str, str]) -> I
 
 
 def faults_of(things: Iterable[Any], faults: Callable[[Any], Iterator[str]]) -> list[str]:
-    """Return every fault once, however many things have it."""
-    return sorted({fault for thing in things for fault in faults(thing)})
+    """Return every fault once, however many things have it, and no more of them than one can read."""
+    return sorted({fault for thing in things for fault in faults(thing)})[:READABLE]
 
 
 def missing_metrics(series: Iterable[Mapping[str, str]], silent: Collection[MetricSpec]) -> Iterator[str]:

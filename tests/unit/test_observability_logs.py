@@ -141,3 +141,10 @@ def test_what_a_library_adds_for_terminals_stays_out_of_otlp(telemetry: Telemetr
 
     (record,) = telemetry.logs()
     assert set(record.log_record.attributes or {}) == {"logger"}
+
+
+def test_a_parsers_word_on_a_clients_mistake_is_no_warning(telemetry: TelemetrySpy) -> None:
+    """The client is told, the span says why, and nobody who sends rubbish fills the log."""
+    logging.getLogger("python_multipart.multipart").warning("Expected boundary character")
+
+    assert telemetry.messages() == []
