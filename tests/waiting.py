@@ -10,12 +10,17 @@ Found = TypeVar("Found")
 
 
 def eventually(
-    look: Callable[[], Found], what: str = "something is found", *, seconds: float = _DEADLINE_SECONDS
+    look: Callable[[], Found],
+    what: str | Callable[[], str] = "something is found",
+    *,
+    seconds: float = _DEADLINE_SECONDS,
 ) -> Found:
     """Return what `look` finds as soon as that is something; fail when the deadline passes first."""
     deadline = time.monotonic() + seconds
     while not (found := look()):
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what}; at last: {found!r}"
+        if time.monotonic() >= deadline:
+            said = what if isinstance(what, str) else what()
+            raise AssertionError(f"not within {seconds} s: {said}; at last: {found!r}")
         time.sleep(0.02)
     return found
 

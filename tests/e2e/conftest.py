@@ -130,3 +130,19 @@ def _environment(folder: Path) -> dict[str, str]:
 def _free_ports() -> dict[str, str]:
     single = {name: str(free_port()) for name in PORTS}
     return {**single, "DOCUMENT_API_PORT": str(free_port(above=(PORT_STEP,)))}
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Show how long each alert took, there and back."""
+    rows = [
+        value
+        for report in terminalreporter.getreports("passed")
+        for name, value in report.user_properties
+        if name == "alert"
+    ]
+    if rows:
+        terminalreporter.section("alerts")
+    for story, alert, arrived, resolved in rows:
+        terminalreporter.write_line(
+            f"{story:24} {alert!s:50} told in {arrived:5.1f} s, over in {resolved:5.1f} s"
+        )

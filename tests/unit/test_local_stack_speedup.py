@@ -48,7 +48,7 @@ def test_a_duration_does_not_get_too_short(duration: str, expected: str) -> None
         ("    for: 10m\n", "    for: 30s\n"),
         ("{alert: A, for: '10m', keep_firing_for: 5m}", "{alert: A, for: '30s', keep_firing_for: 15s}"),
         ("  - name: a\n    interval: 1m\n", "  - name: a\n    interval: 3s\n"),
-        ("scrape_interval: 15s\nscrape_timeout: 10s", "scrape_interval: 750ms\nscrape_timeout: 500ms"),
+        ("scrape_interval: 60s\nscrape_timeout: 10s", "scrape_interval: 3s\nscrape_timeout: 2s"),
         (
             "evaluation_interval: 15s # every 15s\ngroup_wait: 30s",
             "evaluation_interval: 750ms # every 15s\ngroup_wait: 1500ms",

@@ -1,0 +1,282 @@
+"""Every alert from the fault that it is about to the people that it tells, and back, on a whole stack.
+
+Alerting runs 20 times faster than it does in production (ALERT_SPEEDUP); the real Alertmanager sends to a Slack-shaped
+webhook, a PagerDuty-shaped one and a mail server, which refuse what the real ones would.
+"""
+
+import os
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import httpx
+import psutil
+import pytest
+
+from tests.e2e import faults
+from tests.e2e.alerting import Alert, Notices, old_samples, send_spans, uploads
+from tests.e2e.conftest import RunningStack, running_stack
+from tests.receivers import Receivers
+from tests.waiting import eventually
+
+SPEEDUP: Final = 20
+SLOTS: Final = 24  # connections of the data store to its database
+SETTINGS: Final = {
+    "ALERT_SPEEDUP": str(SPEEDUP),
+    "DATABASE_POOL_SIZE": str(SLOTS),
+    # What an outage of the collector of some seconds overflows.
+    "OTEL_BSP_MAX_QUEUE_SIZE": "2048",
+    "OTEL_METRIC_EXPORT_INTERVAL": "300",
+}
+# From the fault to the notice, and from its end to the notice of that.
+ARRIVES_SECONDS: Final = 60
+RESOLVED_SECONDS: Final = 90
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a disk and limit memory")
+
+
+@dataclass(frozen=True)
+class Alerting:
+    """A stack whose alerts are sent."""
+
+    stack: RunningStack
+    receivers: Receivers
+    secrets: Path
+
+    @property
+    def nginx(self) -> str:
+        """The way in."""
+        return str(self.stack.endpoints["nginx"])
+
+    @property
+    def collector(self) -> str:
+        """Where telemetry goes, as gRPC names it."""
+        return httpx.URL(self.stack.endpoints["collector"]).netloc.decode()
+
+
+@pytest.fixture(scope="module")
+def alerting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Alerting]:
+    """A stack of its own, since it is broken in every way; quiet at first."""
+    secrets = tmp_path_factory.mktemp("secrets")
+    with Receivers() as receivers, running_stack({**SETTINGS, **receivers.settings(secrets)}) as stack:
+        running = Alerting(stack, receivers, secrets)
+        eventually(lambda: not firing(running), "nothing fires at first", seconds=ARRIVES_SECONDS)
+        yield running
+
+
+def firing(alerting: Alerting) -> set[Alert]:
+    """Alerts that Alertmanager holds for active, whether they are sent or not."""
+    url = f"{alerting.stack.endpoints['alertmanager']}/api/v2/alerts"
+    labels = [each["labels"] for each in httpx.get(url).raise_for_status().json()]
+    return {Alert(each["alertname"], each["service"], each["severity"]) for each in labels}
+
+
+@dataclass(frozen=True)
+class Story:
+    """What is done to the stack, and which alerts come of it."""
+
+    fault: Callable[[Alerting], AbstractContextManager[None]]
+    alerts: tuple[Alert, ...]
+    pages: bool = True
+
+
+@contextmanager
+def failing(alerting: Alerting) -> Iterator[None]:
+    """Every upload fails in the database."""
+    with faults.failing_inserts(alerting.stack), uploads(alerting.nginx):
+        yield
+
+
+@contextmanager
+def slow(alerting: Alerting) -> Iterator[None]:
+    """Every upload takes 2.5 seconds in the database."""
+    with faults.slow_inserts(alerting.stack, 2.5), uploads(alerting.nginx, at_once=SLOTS):
+        yield
+
+
+@contextmanager
+def locked(alerting: Alerting) -> Iterator[None]:
+    """More uploads than there are connections wait for a lock."""
+    with faults.locked_documents(alerting.stack), uploads(alerting.nginx, at_once=2 * SLOTS):
+        yield
+
+
+@contextmanager
+def without_data_store(alerting: Alerting) -> Iterator[None]:
+    """The data store is gone, and people go on uploading."""
+    with faults.stopped(alerting.stack, "data_store"), uploads(alerting.nginx):
+        yield
+
+
+@contextmanager
+def without_collector(alerting: Alerting) -> Iterator[None]:
+    """The collector is gone, and so much happens that the services cannot keep all of it."""
+    with faults.stopped(alerting.stack, "otelcol"), uploads(alerting.nginx):
+        yield
+
+
+@contextmanager
+def without_jaeger(alerting: Alerting) -> Iterator[None]:
+    """Jaeger is gone for longer than the collector's queue can keep spans."""
+    with faults.stopped(alerting.stack, "jaeger"):
+        send_spans(alerting.collector, 220_000)
+        yield
+
+
+@contextmanager
+def silent_services(alerting: Alerting) -> Iterator[None]:
+    """The services answer, and send no telemetry."""
+    alerting.stack.up(OTEL_SDK_DISABLED="true")
+    try:
+        yield
+    finally:
+        alerting.stack.up()
+
+
+@contextmanager
+def wrong_key(alerting: Alerting) -> Iterator[None]:
+    """PagerDuty refuses the key, and there is something to tell."""
+    file = alerting.secrets / "pagerduty_routing_key"
+    right = file.read_text()
+    file.write_text("00000000000000000000000000000000\n")
+    try:
+        with faults.stopped(alerting.stack, "nginx"):
+            yield
+    finally:
+        file.write_text(right)
+        alerting.receivers.pagerduty.faults.clear()
+
+
+@contextmanager
+def short_of_everything(alerting: Alerting) -> Iterator[None]:
+    """Little memory, a full disk, no traffic where some is expected, a rule that fails, samples that come too late."""
+    stack = alerting.stack
+    with ExitStack() as all_faults:
+        (pid,) = faults.listeners(stack.endpoints["document_api"][0])
+        used = psutil.Process(pid).memory_info().rss
+        for fault in (
+            faults.memory_limit(pid, int(used / 0.85)),
+            faults.full_disk(stack.state / "uploads"),
+            old_samples(alerting.collector),
+            faults.rules(
+                stack,
+                "expectations.yml",
+                "{groups: [{name: e, rules: [{record: 'robin:expected_requests_per_second', expr: vector(100)}]}]}",
+            ),
+            faults.rules(
+                stack,
+                "failing.yml",
+                '{groups: [{name: f, rules: [{record: f, expr: \'label_replace(up, "job", "", "", "")'
+                " * on (job) group_left () up'}]}]}",
+            ),
+        ):
+            all_faults.enter_context(fault)
+        yield
+
+
+STORIES: Final = {
+    "requests fail": Story(
+        failing,
+        (
+            Alert("HighErrorRate", "document-api", "critical"),
+            Alert("HighErrorRate", "data-store", "critical"),
+            Alert("DatabaseErrors", "data-store"),
+            Alert("ErrorBudgetBurn", "document-api", "critical"),
+        ),
+    ),
+    "the database is slow": Story(
+        slow,
+        (
+            Alert("HighLatency", "document-api", "critical"),
+            Alert("DatabaseHighLatency", "data-store"),
+            Alert("SlowQueries", "data-store"),
+        ),
+    ),
+    "the pool is full": Story(locked, (Alert("ConnectionPoolExhausted", "data-store"),)),
+    "the data store is gone": Story(without_data_store, (Alert("ServiceDown", "data-store", "critical"),)),
+    "the collector is gone": Story(
+        without_collector, (Alert("CollectorDown", "otel-collector", "critical"),)
+    ),
+    "jaeger is gone": Story(
+        without_jaeger,
+        (
+            Alert("BackEndDown", "jaeger"),
+            Alert("ExporterFailing", "otel-collector"),
+            Alert("ExportQueueFilling", "otel-collector", "critical"),
+            Alert("CollectorDropping", "otel-collector"),
+        ),
+    ),
+    "the services are silent": Story(
+        silent_services, (Alert("ServiceAbsent", "document-api"), Alert("ServiceAbsent", "data-store"))
+    ),
+    "the key is wrong": Story(
+        wrong_key,
+        (Alert("ServiceDown", "nginx", "critical"), Alert("NotificationsFailing", "alertmanager")),
+        pages=False,
+    ),
+    "everything is short": Story(
+        short_of_everything,
+        (
+            Alert("HighMemory", "document-api"),
+            Alert("UploadsDiskFilling", "document-api", "critical"),
+            Alert("LowThroughput", "document-api"),
+            Alert("RuleEvaluationFailing", "prometheus"),
+            Alert("PrometheusRejectingSamples", "prometheus"),
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", STORIES)
+def test_a_fault_is_told_and_so_is_its_end(
+    alerting: Alerting, name: str, record_property: Callable[[str, object], None]
+):
+    """The team's channel hears of every alert, and of its end, whoever is on call of the critical ones."""
+    story = STORIES[name]
+    began = Notices(alerting.receivers, time.monotonic())
+    with story.fault(alerting):
+        eventually(
+            lambda: all(map(began.told, story.alerts)),
+            lambda: f"told of all of {story.alerts}, not only {began.titles()}",
+            seconds=ARRIVES_SECONDS,
+        )
+        mended = Notices(alerting.receivers, time.monotonic())
+    eventually(
+        lambda: all(map(mended.resolved, story.alerts)),
+        lambda: f"told of the end of all of {story.alerts}, not only {mended.titles()}",
+        seconds=RESOLVED_SECONDS,
+    )
+    for alert in story.alerts:
+        record_property(
+            "alert", (name, alert, began.seconds(began.told(alert)), mended.seconds(mended.resolved(alert)))
+        )
+        if alert.severity == "critical" and story.pages:
+            assert began.paged(alert, "trigger")
+            eventually(lambda: mended.paged(alert, "resolve"), f"the end of {alert}")  # noqa: B023  called at once
+    assert alerting.receivers.faults == []
+
+
+def test_what_stands_is_escalated_by_mail_and_its_consequences_are_not_told(alerting: Alerting):
+    """Uploads fail because the data store is gone: one alert says so, with links that lead somewhere."""
+    down = Alert("ServiceDown", "data-store", "critical")
+    consequences = {
+        Alert("HighErrorRate", "document-api", "critical"),
+        Alert("ServiceDown", "document-api", "critical"),
+    }
+    eventually(lambda: not consequences & firing(alerting), "a quiet start", seconds=RESOLVED_SECONDS)
+    notices = Notices(alerting.receivers, time.monotonic())
+    with without_data_store(alerting):
+        eventually(lambda: consequences <= firing(alerting), "consequences", seconds=ARRIVES_SECONDS)
+        eventually(
+            lambda: notices.mailed(f"CRITICAL {down.service}: {down.name}"), "a mail", seconds=ARRIVES_SECONDS
+        )
+    assert notices.told(down)
+    assert notices.paged(down, "trigger")
+    assert not any(map(notices.told, consequences))
+    (runbook,) = set(re.findall(r"<([^|>]+/ServiceDown.md)\|", str(notices.texts())))
+    assert httpx.get(runbook).raise_for_status().text.startswith("# ServiceDown")
+    eventually(lambda: down not in firing(alerting), "the data store is back", seconds=RESOLVED_SECONDS)
