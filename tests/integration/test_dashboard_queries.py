@@ -1,19 +1,21 @@
-"""Prometheus' own parser takes every PromQL expression of the dashboards and data sources."""
+"""Prometheus' own parser takes every PromQL expression of the dashboards."""
 
 import json
 import os
 import re
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from local_stack.build import PROGRAMS, build, cache_dir
+from tests.queries import dashboard_queries
 
 ROOT = Path(__file__).parents[2]
-# Grafana replaces its variables before it asks.
-VARIABLES = re.compile(r"\$__\w+")
+SELECTED = re.compile(r"label_values\((.*), (\w+)\)")
 
 
 @pytest.fixture(scope="module")
@@ -24,16 +26,25 @@ def promtool(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return next(path for path in build(program, cache_dir(os.environ), log=log) if path.name == "promtool")
 
 
-def expressions() -> list[str]:
-    """Return every PromQL expression of every dashboard."""
-    boards = sorted((ROOT / "monitoring" / "grafana" / "dashboards").glob("*.json"))
-    return [
-        VARIABLES.sub("5m", target["expr"])
-        for board in boards
-        for panel in json.loads(board.read_text())["panels"]
-        for target in panel.get("targets", [])
-        if target["datasource"]["type"] == "prometheus"
-    ]
+def boards() -> Iterator[dict[str, Any]]:
+    """Yield every dashboard."""
+    for file in sorted((ROOT / "monitoring" / "grafana" / "dashboards").glob("*.json")):
+        yield json.loads(file.read_text())
+
+
+def annotations() -> Iterator[str]:
+    """Yield what marks moments on the dashboards."""
+    return (each["expr"] for board in boards() for each in board["annotations"]["list"])
+
+
+def choices() -> Iterator[str]:
+    """Yield the series whose labels are the values of a variable."""
+    for board in boards():
+        for variable in board["templating"]["list"]:
+            if variable["type"] == "query":
+                found = SELECTED.fullmatch(variable["query"]["query"])
+                assert found, variable["query"]
+                yield found[1]
 
 
 def check(promtool: Path, folder: Path, queries: list[str]) -> subprocess.CompletedProcess[str]:
@@ -47,10 +58,10 @@ def check(promtool: Path, folder: Path, queries: list[str]) -> subprocess.Comple
 
 
 def test_every_query_of_the_dashboards_is_promql(promtool: Path, tmp_path: Path) -> None:
-    """As the server would read it."""
-    queries = expressions()
-    assert queries
-    result = check(promtool, tmp_path, queries)
+    """Of panels, annotations and variables, as the server would read it."""
+    panels = [query.expression for query in dashboard_queries()]
+    assert len(panels) > 100
+    result = check(promtool, tmp_path, [*panels, *annotations(), *choices()])
     assert result.returncode == 0, result.stdout + result.stderr
 
 
