@@ -15,6 +15,7 @@ from local_stack.state import State, write_atomically
 
 MONITORING = CHECKOUT / "monitoring"
 COLLECTOR_CONFIG = CHECKOUT / "otel-collector-config.yaml"
+RESEND_DELAY = "1m"  # Prometheus' own default
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,7 @@ class BackEnds:
                 f"--web.user-assets={CHECKOUT / 'docs'}",
                 "--web.enable-lifecycle",
                 f"--query.lookback-delta={shorter('5m', speedup)}",  # after which a silent series is absent
-                f"--rules.alert.resend-delay={shorter('1m', speedup)}",
+                f"--rules.alert.resend-delay={shorter(RESEND_DELAY, speedup)}",
             ),
             environment={
                 "GRAFANA_URL": self.settings.grafana_url,
@@ -149,6 +150,8 @@ class BackEnds:
                 f"--web.listen-address={_address(port)}",
                 f"--web.external-url=http://localhost:{port}",
                 "--cluster.listen-address=",
+                # As long as Prometheus may take to tell it of everything that fires: a cause before its consequences.
+                f"--dispatch.start-delay={shorter(RESEND_DELAY, self.settings.alert_speedup)}",
             ),
             environment={name: value for name, value in self.environment.items() if name.startswith("ALERT_")}
             | {
