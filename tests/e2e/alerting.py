@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -111,43 +111,55 @@ def uploads(url: str, *, at_once: int = UPLOADERS) -> Iterator[None]:
         each.result()
 
 
-def send_spans(endpoint: str, count: int) -> None:
-    """Hand so many spans to the collector; it may refuse them."""
-    request = ExportTraceServiceRequest()
-    spans = request.resource_spans.add().scope_spans.add().spans
-    now = time.time_ns()
-    for number in range(SPANS_AT_ONCE):
-        spans.add(
-            name="flood",
-            trace_id=number.to_bytes(16, "big", signed=False) or b"\1" * 16,
-            span_id=(number + 1).to_bytes(8, "big"),
-            start_time_unix_nano=now,
-            end_time_unix_nano=now,
-        )
+@contextmanager
+def many_spans(endpoint: str) -> Iterator[None]:
+    """Send spans as long as the collector takes them, and a few more whenever it does again."""
     with grpc.insecure_channel(endpoint) as channel:
         export = TraceServiceStub(channel).Export
-        for _ in range(count // SPANS_AT_ONCE):
-            _unless_refused(export, request)
+        spans = _spans()
+        with _repeated(lambda: _taken(export, spans), pause=lambda taken: 0 if taken else 0.5):
+            yield
 
 
 @contextmanager
 def old_samples(endpoint: str) -> Iterator[None]:
-    """Send samples of two hours ago without a pause, which Prometheus does not take any more."""
+    """Send samples of two hours ago, again and again, which Prometheus does not take any more."""
+    with grpc.insecure_channel(endpoint) as channel:
+        export = MetricsServiceStub(channel).Export
+        with _repeated(lambda: _taken(export, _old_sample()), pause=lambda _taken: 0.2):
+            yield
+
+
+@contextmanager
+def _repeated(do: Callable[[], bool], *, pause: Callable[[bool], float]) -> Iterator[None]:
     over = threading.Event()
 
-    def send() -> None:
-        with grpc.insecure_channel(endpoint) as channel:
-            export = MetricsServiceStub(channel).Export
-            while not over.wait(0.2):
-                _unless_refused(export, _old_sample())
+    def run() -> None:
+        while not over.wait(pause(do())):
+            pass
 
     with ThreadPoolExecutor(1) as pool:
-        sending = pool.submit(send)
+        running = pool.submit(run)
         try:
             yield
         finally:
             over.set()
-    sending.result()
+    running.result()
+
+
+def _spans() -> ExportTraceServiceRequest:
+    request = ExportTraceServiceRequest()
+    spans = request.resource_spans.add().scope_spans.add().spans
+    now = time.time_ns()
+    for number in range(1, SPANS_AT_ONCE + 1):
+        spans.add(
+            name="flood",
+            trace_id=number.to_bytes(16, "big"),
+            span_id=number.to_bytes(8, "big"),
+            start_time_unix_nano=now,
+            end_time_unix_nano=now,
+        )
+    return request
 
 
 def _old_sample() -> ExportMetricsServiceRequest:
@@ -157,10 +169,12 @@ def _old_sample() -> ExportMetricsServiceRequest:
     return request
 
 
-def _unless_refused(export: grpc.UnaryUnaryMultiCallable, request: object) -> None:
-    """A collector whose queue is full says so: that is what the caller wants to see."""
+def _taken(export: grpc.UnaryUnaryMultiCallable, request: object) -> bool:
+    """Send something; a collector that has no room for it says so."""
     try:
         export(request, timeout=30)
     except grpc.RpcError as error:
         if error.code() not in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED}:
             raise
+        return False
+    return True
