@@ -28,7 +28,7 @@ from observability_checks.story import StoryTeller
 ROOT: Final = Path(__file__).parents[2]
 DASHBOARDS: Final = ROOT / "monitoring" / "grafana" / "dashboards"
 PICTURES: Final = ROOT / "docs" / "pictures"
-_COLORS: Final = 128
+_COLORS: Final = 224
 _MICROSECONDS: Final = 1_000_000
 _BROWSERS: Final = ("chromium", "chromium-browser", "google-chrome")
 _BROWSER_SECONDS: Final = 60
@@ -41,6 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--end", type=datetime.fromisoformat, help="when it ends, such as 2026-11-25T03:30+00:00 (now)"
     )
+    parser.add_argument("--correlation-id", help="of the request to show (the slowest upload in that time)")
     parser.add_argument("--folder", type=Path, default=PICTURES, help="where to (docs/pictures)")
     options = parser.parse_args(arguments)
     end = options.end.timestamp() if options.end else time.time()
@@ -48,15 +49,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     addresses = targets({}, os.environ, local_stack_endpoints(state_dir()))
     options.folder.mkdir(parents=True, exist_ok=True)
     with httpx.Client(timeout=30, trust_env=False) as http:
-        _draw(http, addresses, window, options.folder)
+        _draw(http, addresses, window, options.folder, options.correlation_id)
     return 0
 
 
-def _draw(http: httpx.Client, addresses: Targets, window: Window, folder: Path) -> None:
+def _draw(
+    http: httpx.Client, addresses: Targets, window: Window, folder: Path, correlation_id: str | None
+) -> None:
     back_ends = reach_back_ends(http, addresses, with_api=False)
     if not isinstance(back_ends.logs, VictoriaLogs):
         sys.exit(f"{back_ends.logs.name} is in the place of VictoriaLogs: in Docker look at Grafana itself")
-    correlation_id = slowest_upload(http, back_ends.jaeger.url, window)
+    correlation_id = correlation_id or slowest_upload(http, back_ends.jaeger.url, window)
     sources = Sources(
         http,
         back_ends.prometheus.url,

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -40,6 +40,7 @@ _EXEMPLAR: Final = "#b13fb1"
 _LEGEND_ROWS: Final = 3
 _LEGEND_TEXT: Final = 34
 _CHARACTER: Final = 5.1  # pixels of a character in lists
+_TABLE_CHARACTER: Final = 5.8
 _LINE: Final = 15  # pixels of a line in lists
 
 
@@ -110,7 +111,7 @@ def timeseries(axes: Axes, panel: Panel, sources: Sources) -> None:
     floor: dict[datetime, float] = {}
     for index, series in enumerate(found):
         color = PALETTE[index % len(PALETTE)]
-        times, values = _columns(series)
+        times, values = _columns(_with_gaps(series, custom["spanNulls"] / 1000))
         bottom = [floor.get(time, 0.0) for time in times] if "stacking" in custom else [0.0] * len(times)
         values = [low + value for low, value in zip(bottom, values, strict=True)]
         floor.update(zip(times, values, strict=True))
@@ -128,7 +129,7 @@ def timeseries(axes: Axes, panel: Panel, sources: Sources) -> None:
             axes.plot(times, values, linewidth=1.1, color=color, label=series.legend)
             axes.fill_between(times, values, bottom, color=color, alpha=0.08, linewidth=0)
     _time_axis(axes, sources)
-    _value_axis(axes, panel)
+    _value_axis(axes, panel, found)
     _thresholds(axes, panel)
     _exemplars(axes, panel, sources)
     _legend(axes, found)
@@ -270,9 +271,8 @@ def _grid(axes: Axes, titles: Sequence[str], cells: Sequence[Sequence[str]]) -> 
     axes.axis("off")
     box = axes.get_window_extent()
     widths = [max(map(len, column)) + 2 for column in zip(titles, *cells, strict=True)]
-    # Wide texts yield to the others.
-    room = box.width / _CHARACTER
-    widths[widths.index(max(widths))] = max(8, min(max(widths), int(room - (sum(widths) - max(widths)))))
+    while sum(widths) > max(len(widths), box.width / _TABLE_CHARACTER):
+        widths[widths.index(max(widths))] -= 1  # the widest yields
     scale = 1 / max(sum(widths), 1)
     for number, row in enumerate([titles, *cells[: int(box.height / _LINE) - 1]]):
         at = 0
@@ -280,7 +280,7 @@ def _grid(axes: Axes, titles: Sequence[str], cells: Sequence[Sequence[str]]) -> 
             axes.text(
                 at * scale,
                 1 - (number + 0.5) * _LINE / box.height,
-                _shortened(text, width),
+                _shortened(text, width - 1),
                 size=7,
                 va="center",
                 weight="bold" if number == 0 else "normal",
@@ -326,6 +326,16 @@ def _columns(series: Series) -> tuple[list[datetime], list[float]]:
     return [_moment(time) for time, _ in series.points], [value for _, value in series.points]
 
 
+def _with_gaps(series: Series, seconds: float) -> Series:
+    """Break the line where nothing was measured for longer."""
+    points: list[tuple[float, float]] = []
+    for time, value in series.points:
+        if points and time - points[-1][0] > seconds:
+            points.append((points[-1][0] + 1, math.nan))
+        points.append((time, value))
+    return replace(series, points=points)
+
+
 def _moment(time: float) -> datetime:
     return datetime.fromtimestamp(time, UTC)
 
@@ -342,16 +352,15 @@ def _time_axis(axes: Axes, sources: Sources) -> None:
     axes.tick_params(length=2, labelsize=6)
 
 
-def _value_axis(axes: Axes, panel: Panel) -> None:
+def _value_axis(axes: Axes, panel: Panel, found: Sequence[Series]) -> None:
     unit = _defaults(panel).get("unit", "short")
     axes.yaxis.set_major_locator(MaxNLocator(5))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: shown(value, unit)))
     axes.grid(axis="y", color="#e5e7eb", linewidth=0.6)
     axes.set_axisbelow(True)
     if _defaults(panel).get("min") == 0:
-        axes.set_ylim(bottom=0)
-    if axes.get_ylim()[1] <= 0:
-        axes.set_ylim(top=1)
+        highest = max((value for series in found for _, value in series.points), default=0)
+        axes.set_ylim(0, highest * 1.05 if highest > 0 else 1)
 
 
 def _thresholds(axes: Axes, panel: Panel) -> None:

@@ -78,15 +78,16 @@ def _waterfall(axes: Any, spans: Sequence[StorySpan]) -> None:
     axes.set_axisbelow(True)
     for side in ("right", "bottom"):
         axes.spines[side].set_visible(False)
-    for row, (service, color) in enumerate(colors.items()):
+    for column, (service, color) in enumerate(colors.items()):
         axes.annotate(
             service,
-            (1, 0),
+            (1, 1),
             xycoords="axes fraction",
-            xytext=(-4, 8 + 13 * row),
+            xytext=(-110 * column, 44),
             textcoords="offset pixels",
             ha="right",
-            size=8,
+            size=9,
+            weight="bold",
             color=color,
         )
 

@@ -13,7 +13,7 @@ from monitoring.pictures.logql import label, translated
 _POINTS: Final = 200
 _SCRAPE_SECONDS: Final = 15
 _RATE_SECONDS: Final = 60
-_VARIABLE: Final = re.compile(r"\$\{?(\w+)(?::\w+)?\}?")
+_VARIABLE: Final = re.compile(r"\$\{?([A-Za-z_]\w*)(?::\w+)?\}?")
 
 
 @dataclass(frozen=True)

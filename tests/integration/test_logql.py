@@ -17,6 +17,8 @@ import yaml
 from local_stack.build import cache_dir
 from local_stack.services import digest_files
 from observability_checks.backends import loki
+from tests.documents import fenced
+from tests.queries import DOCUMENTS
 
 ROOT = Path(__file__).parents[2]
 GRAMMAR = ROOT / "tests" / "logql"
@@ -104,13 +106,9 @@ def _loki_queries(node: Any, *, of_loki: bool = False) -> Iterator[str]:
 
 def of_the_documents() -> Iterator[str]:
     """Queries to paste, each on a line of its own."""
-    text = (
-        (ROOT / "observability-dashboard.md")
-        .read_text()
-        .split("### The logs in Loki", 1)[1]
-        .split("\n## ", 1)[0]
-    )
-    yield from re.findall(r"^    (.+)$", text, re.MULTILINE)
+    for document in DOCUMENTS:
+        for block in fenced(document.read_text(), "logql"):
+            yield from block.splitlines()
 
 
 def with_values(expression: str) -> str:

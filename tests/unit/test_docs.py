@@ -1,7 +1,9 @@
 """The documents say what the code has: nothing is missing, nothing is left over."""
 
+import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -10,10 +12,47 @@ from data_store.settings import DataStoreSettings
 from document_api.settings import DocumentApiSettings
 from local_stack.settings import Settings as StackSettings
 from observability.signals import METRICS, Attribute, Span
+from tests.documents import fenced
+from tests.queries import document_queries, rules
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
 DASHBOARD = (ROOT / "observability-dashboard.md").read_text()
+RUNBOOKS = ROOT / "docs" / "runbooks"
+PAGES = {page.stem: page.read_text() for page in sorted(RUNBOOKS.glob("*.md")) if page.stem != "README"}
+SECTIONS = [
+    "Meaning",
+    "What the user sees",
+    "First three queries",
+    "How to mend it",
+    "How to know that it is mended",
+]
+# Trouble that people come with; two of the four are alerts as well.
+WITHOUT_AN_ALERT = {"CorrelationIdMissing", "DatabaseTracingNotWorking"}
+
+# Recorded by others than the services: the collector, the host, Prometheus, Alertmanager, the blackbox exporter.
+OTHERS_METRICS = re.compile(
+    r"up|process_(resident_memory_bytes|start_time_seconds)|system_\w+|probe_\w+|otelcol_\w+|prometheus_\w+|alertmanager_\w+"
+)
+# What is left of an expression once this is taken away: metrics' names and functions.
+NO_NAME = re.compile(
+    r"\b(by|on|without|ignoring|group_left|group_right)\s*\([^)]*\)|\"[^\"]*\"|\{[^}]*\}|\[[^]]*\]|\b(and|or|unless|bool)\b"
+)
+PART_OF_A_HISTOGRAM = re.compile(r"_(bucket|count|sum)$")
+
+BOARDS = {
+    (board := json.loads(file.read_text()))["uid"]: board
+    for file in sorted((ROOT / "monitoring" / "grafana" / "dashboards").glob("*.json"))
+}
+MOST_BYTES_OF_A_PICTURE = 200_000
+
+
+def alerts() -> list[dict[str, Any]]:
+    """Return the alerting rules."""
+    return [rule for rule in rules() if "alert" in rule]
+
+
+every_page = pytest.mark.parametrize("name", PAGES)
 
 
 def rows(text: str, heading: str) -> dict[str, str]:
@@ -94,3 +133,127 @@ def test_every_decision_names_what_enforces_it_and_that_exists():
         named = re.findall(r"`([a-z_/0-9.]+)`", enforced[1])
         assert [path for path in named if not (ROOT / path).exists()] == [], decision.name
         assert any(path.startswith("tests/") for path in named), decision.name
+
+
+def sections(text: str) -> dict[str, str]:
+    """Return a page's sections by heading, in their order."""
+    parts = re.split(r"^## (.+)\n", text, flags=re.MULTILINE)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+def test_every_alert_has_a_runbook_and_every_runbook_its_reason():
+    """A link in an alert at night must not lead nowhere."""
+    assert PAGES.keys() == {rule["alert"] for rule in alerts()} | WITHOUT_AN_ALERT
+
+
+def test_the_index_of_runbooks_lists_each_page_once():
+    """A page that is not listed is not found."""
+    listed = re.findall(r"^\| \[(\w+)\]\((\w+)\.md\) \|", (RUNBOOKS / "README.md").read_text(), re.MULTILINE)
+    assert sorted(listed) == [(name, name) for name in PAGES]
+
+
+@every_page
+def test_a_runbook_has_its_name_and_its_sections_in_order(name: str):
+    """Who has read one knows where to look in all."""
+    assert PAGES[name].startswith(f"# {name}\n")
+    assert [*sections(PAGES[name])] == SECTIONS
+    assert all(text.strip() for text in sections(PAGES[name]).values())
+
+
+@every_page
+def test_a_runbook_tells_when_its_alert_fires(name: str):
+    """Each severity with the time that its condition must last, as the rules have them, and no other."""
+    opening = PAGES[name].split("\n## ", 1)[0]
+    wanted = {
+        (rule["labels"]["severity"], rule.get("for", "once")) for rule in alerts() if rule["alert"] == name
+    }
+    told = set()
+    for part in re.split(r"(?=`(?:critical|warning)`)", opening)[1:]:
+        severity, *times = re.findall(r"`(\w+)`", part)
+        told |= {(severity, time) for time in times or ["once"]}
+    assert told == wanted
+
+
+@pytest.mark.parametrize("rule", alerts(), ids=lambda rule: f"{rule['alert']}-{rule['labels']['severity']}")
+def test_a_runbook_names_the_board_that_its_alert_links_to(rule: dict[str, Any]):
+    """Whoever comes from the alert and whoever comes from the page look at the same."""
+    uid = re.search(r"/d/([\w-]+)", rule["annotations"]["dashboard_url"])
+    assert uid is not None
+    named = re.search(r"· board: (.+)", PAGES[rule["alert"]])
+    assert named is not None
+    assert f"robin: {named[1].lower()}" == BOARDS[uid[1]]["title"]
+
+
+@every_page
+def test_a_runbook_asks_at_least_three_questions_and_every_store_of_logs(name: str):
+    """In Docker logs are asked in LogQL, in the local stack in LogsQL."""
+    asked = sections(PAGES[name])["First three queries"]
+    assert len(fenced(asked, "promql")) + len(fenced(asked, "logsql")) >= 3
+    assert len(fenced(PAGES[name], "logsql")) == len(fenced(PAGES[name], "logql"))
+
+
+@every_page
+def test_a_runbook_mends_both_ways_of_running(name: str):
+    """Or says that a command is the same for both."""
+    mending = sections(PAGES[name])["How to mend it"]
+    assert fenced(mending, "sh")
+    assert ("Docker" in mending and "local stack" in mending) or "both" in mending
+
+
+@pytest.mark.parametrize("page", sorted(RUNBOOKS.glob("*.md")), ids=lambda page: page.stem)
+def test_links_between_runbooks_lead_somewhere(page: Path):
+    """To a page that is there, and to a heading of it."""
+    for target, anchor in re.findall(r"\]\((?!http)([^)#]+)(?:#([^)]+))?\)", page.read_text()):
+        text = (page.parent / target).read_text()
+        headings = {
+            heading.lower().replace(" ", "-") for heading in re.findall(r"^#+ (.+)", text, re.MULTILINE)
+        }
+        assert not anchor or anchor in headings
+
+
+def test_queries_of_documents_ask_for_metrics_that_are_recorded():
+    """A name that nobody records would answer nothing, at the worst moment."""
+    known = {metric.prometheus_name for metric in METRICS} | {
+        rule["record"] for rule in rules() if "record" in rule
+    }
+    queries = list(document_queries())
+    assert queries
+    for query in queries:
+        bare = NO_NAME.sub(" ", query.expression)
+        names = re.findall(r"(?<![\w:])([a-z_][\w:]*)\b(?!\s*\()", bare)
+        unknown = [
+            name
+            for name in names
+            if PART_OF_A_HISTOGRAM.sub("", name) not in known
+            and name not in known
+            and not OTHERS_METRICS.fullmatch(name)
+        ]
+        assert unknown == [], str(query)
+
+
+def test_the_guide_shows_every_board_and_every_picture_once():
+    """Pictures are named like the boards' files; a picture that is shown nowhere is left over."""
+    shown = re.findall(r"!\[[^]]+\]\(docs/pictures/([^)]+)\)", DASHBOARD)
+    there = sorted(file.name for file in (ROOT / "docs" / "pictures").iterdir())
+    assert sorted(shown) == there
+    boards = {file.stem for file in (ROOT / "monitoring" / "grafana" / "dashboards").glob("*.json")}
+    assert boards <= {Path(name).stem for name in shown}
+
+
+def test_pictures_are_small():
+    """A checkout stays quick."""
+    sizes = {file.name: file.stat().st_size for file in (ROOT / "docs" / "pictures").iterdir()}
+    assert {name: size for name, size in sizes.items() if size > MOST_BYTES_OF_A_PICTURE} == {}
+
+
+def test_the_guide_links_each_board_by_its_uid():
+    """In the table that says which board answers which question."""
+    assert [uid for uid in BOARDS if f"`/d/{uid}`" not in DASHBOARD] == []
+
+
+@pytest.mark.parametrize("document", ["README.md", "observability-dashboard.md"])
+def test_anchors_in_documents_lead_to_headings(document: str):
+    """Within the same document."""
+    text = (ROOT / document).read_text()
+    headings = {heading.lower().replace(" ", "-") for heading in re.findall(r"^#+ (.+)", text, re.MULTILINE)}
+    assert [anchor for anchor in re.findall(r"\]\(#([^)]+)\)", text) if anchor not in headings] == []
