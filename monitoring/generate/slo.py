@@ -52,16 +52,17 @@ def _counted(objective: Mapping[str, Any]) -> list[_Rule]:
     def increase(selector: str) -> str:
         return f"sum(increase({selector}[{_SHORTEST}]))"
 
-    requests = increase(objective["requests"])
+    labels = {"slo": objective["slo"], "service": objective["service"]}
+    requests = f"slo:requests:increase{_SHORTEST}"
+    recorded = f'sum({requests}{{slo="{objective["slo"]}", service="{objective["service"]}"}})'
     if "errors" in objective:
         # Without an error there is no series of errors.
-        errors = f"{increase(objective['errors'])} or 0 * {requests}"
+        errors = f"{increase(objective['errors'])} or 0 * {recorded}"
     else:
-        errors = f"{requests} - {increase(objective['good'])}"
-    labels = {"slo": objective["slo"], "service": objective["service"]}
+        errors = f"{recorded} - {increase(objective['good'])}"
     return [
         _record("slo:objective:ratio", f"vector({objective['objective']})", labels),
-        _record(f"slo:requests:increase{_SHORTEST}", requests, labels),
+        _record(requests, increase(objective["requests"]), labels),
         _record(f"slo:errors:increase{_SHORTEST}", errors, labels),
     ]
 
