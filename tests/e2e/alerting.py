@@ -92,19 +92,21 @@ class Notices:
 
 
 @contextmanager
-def uploads(url: str, *, at_once: int = UPLOADERS) -> Iterator[None]:
-    """Upload documents without a pause, whatever the answers are."""
+def uploads(url: str, *, at_once: int = UPLOADERS) -> Iterator[list[int]]:
+    """Upload documents without a pause, whatever the answers are; lend the list of their statuses."""
     over = threading.Event()
+    answered: list[int] = []
 
     def upload(number: int) -> None:
         with httpx.Client(timeout=30, trust_env=False) as client:
             while not over.is_set():
-                Api(client, url).upload(f"alerts-{number}", "a.txt", sample_text(1, 2))
+                document = Api(client, url).upload(f"alerts-{number}", "a.txt", sample_text(1, 2))
+                answered.append(document.exchange.status)
 
     with ThreadPoolExecutor(at_once) as pool:
         running = [pool.submit(upload, number) for number in range(at_once)]
         try:
-            yield
+            yield answered
         finally:
             over.set()
     for each in running:

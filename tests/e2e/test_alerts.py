@@ -1,6 +1,6 @@
 """Every alert from the fault that it is about to the people that it tells, and back, on a whole stack.
 
-Alerting runs 20 times faster than it does in production (ALERT_SPEEDUP); the real Alertmanager sends to a Slack-shaped
+Alerting runs 40 times faster than it does in production (ALERT_SPEEDUP); the real Alertmanager sends to a Slack-shaped
 webhook, a PagerDuty-shaped one and a mail server, which refuse what the real ones would.
 """
 
@@ -24,15 +24,16 @@ from tests.queries import rules
 from tests.receivers import Receivers
 from tests.waiting import eventually
 
-SPEEDUP: Final = 20
+SPEEDUP: Final = 40
 SLOTS: Final = 24  # connections of the data store to its database
 SETTINGS: Final = {
     "ALERT_SPEEDUP": str(SPEEDUP),
     "DATABASE_POOL_SIZE": str(SLOTS),
-    # What an outage of the collector of some seconds overflows.
-    "OTEL_BSP_MAX_QUEUE_SIZE": "2048",
+    "OTEL_BSP_MAX_QUEUE_SIZE": "512",
     "OTEL_METRIC_EXPORT_INTERVAL": "300",
 }
+# Each makes some eight spans, in one of two instances.
+OVERFLOWING_UPLOADS: Final = 300
 # From the fault to the notice, and from its end to the notice of that.
 ARRIVES_SECONDS: Final = 60
 RESOLVED_SECONDS: Final = 90
@@ -118,7 +119,8 @@ def without_data_store(alerting: Alerting) -> Iterator[None]:
 @contextmanager
 def without_collector(alerting: Alerting) -> Iterator[None]:
     """The collector is gone, and so much happens that the services cannot keep all of it."""
-    with faults.stopped(alerting.stack, "otelcol"), uploads(alerting.nginx):
+    with faults.stopped(alerting.stack, "otelcol"), uploads(alerting.nginx) as answered:
+        eventually(lambda: len(answered) >= OVERFLOWING_UPLOADS, "many uploads", seconds=ARRIVES_SECONDS)
         yield
 
 
