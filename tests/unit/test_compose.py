@@ -245,6 +245,19 @@ def test_alertmanager_is_given_every_setting_of_its_start_and_a_place_to_write()
     assert any(tmpfs.startswith("/tmp:") for tmpfs in alertmanager["tmpfs"])  # noqa: S108
 
 
+def test_alertmanager_tells_nobody_before_prometheus_has_told_it_again_of_all_that_fires() -> None:
+    """Prometheus does so at the first evaluation later than its resend delay, whose default is a minute."""
+    config = yaml.safe_load((ROOT / "monitoring" / "prometheus" / "prometheus.yml").read_text())
+    evaluation = int(config["global"]["evaluation_interval"].removesuffix("s"))
+    assert not [
+        flag for flag in SERVICES["prometheus"]["command"] if flag.startswith("--rules.alert.resend-delay")
+    ]
+    (delay,) = [
+        flag for flag in SERVICES["alertmanager"]["command"] if flag.startswith("--dispatch.start-delay=")
+    ]
+    assert int(delay.partition("=")[2].removesuffix("s")) >= 60 + 2 * evaluation
+
+
 def test_nginx_is_given_every_placeholder_of_its_template() -> None:
     """One that is missing would stay in the configuration as it is."""
     wanted = set(PLACEHOLDER.findall(SITE_TEMPLATE.read_text()))
