@@ -19,7 +19,7 @@ DOCUMENTS: Final = (
 # What Grafana puts in the place of its variables before it asks: "all", and a range that holds some samples.
 VARIABLES: Final = (
     (re.compile(r"\$__(rate_interval|range|interval|auto)"), "1m"),
-    (re.compile(r"\$\{?\w+(:\w+)?\}?"), ".*"),
+    (re.compile(r"\$\{?[A-Za-z_]\w*(:\w+)?\}?"), ".*"),
 )
 
 
