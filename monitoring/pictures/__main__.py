@@ -13,8 +13,8 @@ from typing import Final
 from urllib.parse import urlencode
 
 import httpx
-from matplotlib.figure import Figure  # type: ignore[import-not-found]
-from PIL import Image  # type: ignore[import-not-found]
+from matplotlib.figure import Figure
+from PIL import Image
 
 from document_api import SERVICE_NAME
 from monitoring.pictures import board, request

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-import matplotlib as mpl  # type: ignore[import-not-found]
-from matplotlib.figure import Figure  # type: ignore[import-not-found]
+import matplotlib as mpl
+from matplotlib.figure import Figure
 
 from monitoring.pictures import panels
 from monitoring.pictures.logql import NotTranslatedError

@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from matplotlib.dates import DateFormatter  # type: ignore[import-not-found]
-from matplotlib.lines import Line2D  # type: ignore[import-not-found]
-from matplotlib.ticker import FuncFormatter, MaxNLocator  # type: ignore[import-not-found]
+from matplotlib.dates import DateFormatter
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from monitoring.pictures.sources import Series, Sources
 from monitoring.pictures.units import shown

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Final
 
-from matplotlib.figure import Figure  # type: ignore[import-not-found]
+from matplotlib.figure import Figure
 
 from monitoring.pictures.panels import GREY, PALETTE
 from observability_checks.story import Story, StorySpan

@@ -1,6 +1,10 @@
 """The pictures ask the local stack's log store what the boards ask Loki, and write values for people."""
 
+import ast
 import json
+import re
+import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +14,12 @@ import pytest
 from monitoring.pictures.logql import NotTranslatedError, translated
 from monitoring.pictures.units import shown
 
-DASHBOARDS = Path(__file__).parents[2] / "monitoring" / "grafana" / "dashboards"
+ROOT = Path(__file__).parents[2]
+DASHBOARDS = ROOT / "monitoring" / "grafana" / "dashboards"
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+# What draws, as it is imported and as it is installed.
+DRAWING = {"matplotlib": "matplotlib", "PIL": "pillow"}
+OURS = {"document_api", "monitoring", "observability", "observability_checks"}
 
 
 def targets() -> Iterator[tuple[str, dict[str, Any]]]:
@@ -20,6 +29,42 @@ def targets() -> Iterator[tuple[str, dict[str, Any]]]:
             for target in panel.get("targets", []):
                 if target["datasource"]["type"] == "loki":
                     yield panel["type"], target
+
+
+def imported() -> Iterator[str]:
+    """Yield the packages that the pictures' modules import."""
+    for file in (ROOT / "monitoring" / "pictures").glob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Import):
+                yield from (each.name.split(".")[0] for each in node.names)
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                yield node.module.split(".")[0]
+
+
+def test_what_draws_is_declared() -> None:
+    """Each package by itself: one that comes with another today may not tomorrow."""
+    assert set(imported()) - OURS - sys.stdlib_module_names == DRAWING.keys() | {"httpx"}
+    declared = {
+        re.split(r"[^\w-]", each)[0] for each in PROJECT["project"]["optional-dependencies"]["pictures"]
+    }
+    assert set(DRAWING.values()) <= declared
+
+
+def test_types_are_checked_alike_with_what_draws_and_without_it() -> None:
+    """Mypy follows it neither where it is installed nor where it is not."""
+    (override,) = [
+        each
+        for each in PROJECT["tool"]["mypy"]["overrides"]
+        if set(each["module"]) & {f"{name}.*" for name in DRAWING}
+    ]
+    assert override == {
+        "module": [f"{name}.*" for name in DRAWING],
+        "ignore_missing_imports": True,
+        "follow_imports": "skip",
+        "follow_imports_for_stubs": True,
+    }
+    sources = [file.read_text() for file in (ROOT / "monitoring" / "pictures").glob("*.py")]
+    assert [text for text in sources if "type: ignore" in text] == []
 
 
 def test_every_question_of_the_boards_to_loki_is_translated() -> None:
