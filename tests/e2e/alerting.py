@@ -30,6 +30,8 @@ class Alert:
     name: str
     service: str
     severity: str = "warning"
+    # The label that tells it from others of its name, which people are not shown.
+    kind: str = ""
 
     def __str__(self) -> str:
         """Say it as one word for a table."""
@@ -49,7 +51,7 @@ class Notices:
 
     def resolved(self, alert: Alert) -> float | None:
         """When it was told that it is over."""
-        return self._slack(f"RESOLVED {alert.service}: {alert.name}")
+        return self._slack(f"RESOLVED {alert.severity.upper()} {alert.service}: {alert.name}")
 
     def seconds(self, at: float | None) -> float:
         """Seconds from that moment until something arrived."""

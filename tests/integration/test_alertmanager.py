@@ -142,7 +142,7 @@ def test_slack_shows_state_numbers_and_links(alertmanager: Alertmanager, receive
     assert nothing == ""
     assert links == LINKS.format(alertmanager=alertmanager.external_url)
     assert resolved["color"] == "good"
-    assert resolved["title"] == "RESOLVED document-api: HighErrorRate"
+    assert resolved["title"] == "RESOLVED CRITICAL document-api: HighErrorRate"
     assert "document-api, from 20" in resolved["text"]
 
 
@@ -211,8 +211,8 @@ def test_what_is_over_is_told_to_all_who_were_told(alertmanager: Alertmanager, r
 
     assert actions(receivers) == ["trigger", "resolve"]
     assert len({received.content["dedup_key"] for received in receivers.pagerduty.received}) == 1
-    assert titles(receivers.slack)[-1] == "RESOLVED document-api: HighErrorRate"
-    assert subjects(receivers)[-1] == "RESOLVED document-api: HighErrorRate"
+    assert titles(receivers.slack)[-1] == "RESOLVED CRITICAL document-api: HighErrorRate"
+    assert subjects(receivers)[-1] == "RESOLVED CRITICAL document-api: HighErrorRate"
 
 
 def test_a_mail_says_all_as_text_and_as_html(alertmanager: Alertmanager, receivers: Receivers) -> None:
@@ -334,7 +334,7 @@ def test_a_consequence_is_not_told_but_seen(alertmanager: Alertmanager, receiver
     eventually(lambda: len(receivers.slack.received) == 3, "Slack is told of both")
     assert sorted(titles(receivers.slack)[1:]) == [
         "CRITICAL document-api: HighErrorRate (1 firing)",
-        "RESOLVED data-store: ServiceDown",
+        "RESOLVED CRITICAL data-store: ServiceDown",
     ]
 
 
@@ -359,8 +359,7 @@ def pipeline(name: str) -> Alert:
 
 
 COLLECTOR_DOWN: Final = alert("CollectorDown", severity="critical", service="otel-collector", area="pipeline")
-AREAS: Final = ("requests", "slo", "database", "resources")
-OF_DEPENDENTS: Final = ("requests", "slo", "database")
+SYMPTOMS: Final = ("requests", "slo", "database")
 SERVICES: Final = ("document-api", "data-store")
 # Rule: what fires, what it silences, and what not.
 INHIBITION: Final[dict[str, tuple[Alert, list[Alert], list[Alert]]]] = {
@@ -375,9 +374,10 @@ INHIBITION: Final[dict[str, tuple[Alert, list[Alert], list[Alert]]]] = {
     ),
     "service down over its own symptoms": (
         down("document-api"),
-        [symptom("document-api", area) for area in AREAS],
+        [symptom("document-api", area) for area in SYMPTOMS],
         [
-            *(symptom("data-store", area) for area in AREAS),
+            *(symptom("data-store", area) for area in SYMPTOMS),
+            symptom("document-api", "resources"),  # a full disk is what takes it down
             symptom("document-api", "pipeline"),
             symptom("document-api", "availability"),
         ],
@@ -389,7 +389,7 @@ INHIBITION: Final[dict[str, tuple[Alert, list[Alert], list[Alert]]]] = {
     ),
     "data-store down over the symptoms of document-api": (
         down("data-store"),
-        [symptom("document-api", area) for area in OF_DEPENDENTS],
+        [symptom("document-api", area) for area in SYMPTOMS],
         [symptom("document-api", "resources"), symptom("nginx", "requests")],
     ),
     "data-store down over document-api down": (
@@ -399,13 +399,18 @@ INHIBITION: Final[dict[str, tuple[Alert, list[Alert], list[Alert]]]] = {
     ),
     "postgresql down over the symptoms of both services": (
         down("postgresql"),
-        [symptom(service, area) for service in SERVICES for area in OF_DEPENDENTS],
+        [symptom(service, area) for service in SERVICES for area in SYMPTOMS],
         [*(symptom(service, "resources") for service in SERVICES), symptom("nginx", "requests")],
     ),
     "postgresql down over both services down": (
         down("postgresql"),
         [down(service) for service in SERVICES],
         [down("nginx")],
+    ),
+    "blackbox exporter down over probes that are not made": (
+        alert("BackEndDown", severity="warning", service="blackbox-exporter", area="pipeline"),
+        [absent("document-api", "probe")],
+        [absent("document-api", "metrics"), pipeline("CollectorRefusing")],
     ),
     "collector down over what is measured through it": (
         COLLECTOR_DOWN,
@@ -475,3 +480,14 @@ def _silences(alertmanager: Alertmanager, cause: Alert, consequence: Alert) -> N
             silent = labels_of([consequence])
             eventually(lambda: alertmanager.inhibited() == silent, f"{consequence} is silent")
         eventually(lambda: alertmanager.inhibited() == [], f"{consequence} is heard")
+
+
+def test_one_instance_that_is_down_silences_nothing(quiet: Alertmanager) -> None:
+    """The others serve, and what they do badly is heard."""
+    instance = alert(
+        "ServiceDown", severity="warning", service="document-api", area="availability", instance="one"
+    )
+    with quiet.firing(instance, *(symptom("document-api", area) for area in SYMPTOMS)):
+        assert quiet.inhibited() == []
+        with quiet.firing(down("document-api")):
+            eventually(lambda: len(quiet.inhibited()) == 1 + len(SYMPTOMS), "all are silent at last")
