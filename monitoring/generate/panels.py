@@ -12,7 +12,8 @@ Kind = Literal["stat", "timeseries", "table", "state-timeline", "heatmap", "barg
 Source = Literal["prometheus", "loki", "jaeger"]
 Step = tuple[float, str]
 
-# Grafana hands this on to Prometheus, which serves the runbooks: right on whatever ports the two listen.
+# By Grafana's proxy of its data source to Prometheus, which serves the runbooks: meant to be right on whatever ports the
+# two listen. Prometheus' half is tested; that Grafana hands it on is its documentation's word, tried by nobody here.
 RUNBOOKS: Final = "/api/datasources/proxy/uid/prometheus/user/runbooks"
 _OVER_TIME: Final = frozenset({"timeseries", "heatmap", "state-timeline", "logs"})
 # Prometheus keeps a histogram's at its buckets.
@@ -212,9 +213,15 @@ def _stretched(target: Target, *, over_time: bool) -> Target:
 
 
 def lines(
-    title: str, description: str, *targets: Target, bars: bool = False, stacked: bool = False, **more: Any
+    title: str,
+    description: str,
+    *targets: Target,
+    bars: bool = False,
+    stacked: bool = False,
+    below_zero: bool = False,
+    **more: Any,
 ) -> Panel:
-    """Draw over time."""
+    """Draw over time, from zero upwards unless there may be something below."""
     custom: Json = {
         "drawStyle": "bars" if bars else "line",
         "fillOpacity": 60 if bars else 10,
@@ -223,13 +230,15 @@ def lines(
     }
     if stacked:
         custom["stacking"] = {"mode": "normal", "group": "A"}
+    if below_zero:
+        custom["axisSoftMin"] = 0
     return Panel(
         kind="timeseries",
         title=title,
         description=description,
         targets=targets,
         defaults={
-            "min": 0,
+            **({} if below_zero else {"min": 0}),
             "color": {"mode": "palette-classic"},
             "custom": custom,
             **more.pop("defaults", {}),

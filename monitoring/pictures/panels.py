@@ -358,9 +358,11 @@ def _value_axis(axes: Axes, panel: Panel, found: Sequence[Series]) -> None:
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: shown(value, unit)))
     axes.grid(axis="y", color="#e5e7eb", linewidth=0.6)
     axes.set_axisbelow(True)
-    if _defaults(panel).get("min") == 0:
-        highest = max((value for series in found for _, value in series.points), default=0)
-        axes.set_ylim(0, highest * 1.05 if highest > 0 else 1)
+    values = [value for series in found for _, value in series.points]
+    # Not below zero, or there only where something is.
+    lowest = 0 if _defaults(panel).get("min") == 0 else min([0.0, *values])
+    highest = max([0.0, *values])
+    axes.set_ylim(lowest * 1.05, highest * 1.05 if highest > 0 else 1)
 
 
 def _thresholds(axes: Axes, panel: Panel) -> None:

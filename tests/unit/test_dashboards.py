@@ -15,7 +15,7 @@ from monitoring.generate.__main__ import main
 from monitoring.generate.boards import BOARDS
 from monitoring.generate.panels import RUNBOOKS, Target, below, lines, thresholds
 from monitoring.generate.promql import share, zero_unless
-from observability.signals import METRICS, MetricSpec
+from observability.signals import METRICS, TELEMETRY_DROPPED, MetricSpec
 
 ROOT: Final = Path(__file__).parents[2]
 MONITORING: Final = ROOT / "monitoring"
@@ -410,6 +410,53 @@ def test_every_annotation_asks_for_metrics_that_are_there() -> None:
         asked = {each["name"]: each["expr"] for each in read(board)["annotations"]["list"]}
         assert asked.keys() == {"Alerts", "Restarts"}
         assert [name for text in asked.values() for name in names(text) if labels_of(name) is None] == []
+
+
+def test_lines_of_one_request_are_none_while_no_request_is_named() -> None:
+    """An ID compared with an empty text would choose every line that has none."""
+    compared = 0
+    for board in FILES:
+        written = {each["name"] for each in read(board)["templating"]["list"] if each["type"] == "textbox"}
+        for query in (each for each in queries("loki") if each.board == board.stem):
+            for label, name in re.findall(r'(\w+)="\$(\w+)"', query.text):
+                assert name not in written or f'| {label}!=""' in query.text, str(query)
+                compared += 1
+    assert compared
+
+
+def test_slow_requests_are_requests() -> None:
+    """Statements and uploads have durations without a status; only nginx writes one line for each request."""
+    asked = [query for query in queries("loki") if query.panel["title"] == "Slow requests"]
+    assert {query.panel["type"] for query in asked} == {"stat", "logs"}
+    for query in asked:
+        of_nginx = query.text.removeprefix("sum(count_over_time(").startswith('{service_name="nginx"}')
+        assert of_nginx or 'context_data_status!=""' in query.text, str(query)
+        assert of_nginx == (query.panel["type"] == "stat"), str(query)
+
+
+def test_panels_of_lost_telemetry_name_the_signals_that_are_counted() -> None:
+    """Metric points are not: what a later batch says of a counter makes up for one that is lost."""
+    words = {"traces": "spans", "logs": "log records", "metrics": "metric points"}
+    told = [
+        query.panel["description"].lower()
+        for query in queries()
+        if TELEMETRY_DROPPED.prometheus_name in names(query.text)
+    ]
+    assert len(told) == 3
+    signals = TELEMETRY_DROPPED.labels["signal"]
+    assert isinstance(signals, frozenset)
+    counted = {words[signal] for signal in signals}
+    assert [{word for word in words.values() if word in text} for text in told] == [counted] * 3
+
+
+def test_what_may_be_negative_is_drawn_below_zero_and_all_else_from_zero() -> None:
+    """A budget that is overspent would lie under the edge."""
+    kinds = {
+        (panel["title"] == "Error budget left", "min" in panel["fieldConfig"]["defaults"])
+        for _, panel in numbers()
+        if panel["type"] == "timeseries"
+    }
+    assert kinds == {(True, False), (False, True)}
 
 
 def test_a_share_of_nothing_is_no_value() -> None:

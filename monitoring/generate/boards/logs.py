@@ -23,9 +23,9 @@ _OF_TENANTS: Final = f'{_LINES} | {Attribute.CLIENT_ID}!=""'
 _BAD: Final = f'{_EVERY}, severity_text=~"WARNING|ERROR|CRITICAL"}} | {Attribute.CLIENT_ID}=~"$tenant"'
 _NGINX: Final = f'{{service_name="{NGINX}"}} | {Attribute.CLIENT_ID}=~"$tenant"'
 # SLOW_REQUEST_SECONDS, whose default it is.
-_SLOW: Final = (
-    f'{_EVERY}}} | context_data_duration > 1 | context_data_path=~"$route" | {Attribute.CLIENT_ID}=~"$tenant"'
-)
+_OVER: Final = "context_data_duration > 1"
+# Statements and uploads have durations too, but no status.
+_SLOW: Final = f'{_EVERY}}} | context_data_status!="" | {_OVER} | context_data_path=~"$route" | {Attribute.CLIENT_ID}=~"$tenant"'
 _NONE: Final = "no lines"
 
 
@@ -64,8 +64,8 @@ _NOW: Final = (
     ),
     stat(
         "Slow requests",
-        "That took over 1 s, in the time shown, as each service saw them",
-        _ask(_count(_SLOW, window="$__range"), "lines"),
+        "That took over 1 s, in the time shown: as nginx saw them, so that each counts once, whatever its route",
+        _ask(_count(f"{_NGINX} | {_OVER}", window="$__range"), "requests"),
         over_time=False,
         steps=above(1),
         no_value="none",
@@ -137,7 +137,8 @@ _FOUND: Final = (
     ),
     log_lines(
         "Slow requests",
-        "Lines of requests that took over 1 s; nginx knows raw paths only and is left out once a route is chosen",
+        "That took over 1 s, a line of each service that answered; nginx knows raw paths only and is left out once a"
+        " route is chosen",
         _SLOW,
         width=12,
         alerts=("HighLatency",),

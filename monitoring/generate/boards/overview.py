@@ -159,7 +159,7 @@ _NOW: Final = (
     ),
     stat(
         "Telemetry lost",
-        "Spans, log records and metric points that the services could not hand over in the time shown",
+        "Spans and log records that the services could not hand over in the time shown",
         Target(expr=zero_unless(increase(TELEMETRY_DROPPED)), legend="items"),
         over_time=False,
         defaults={"decimals": 0},
@@ -342,9 +342,13 @@ _HEALTH: Final = (
 _OBJECTIVES: Final = (
     lines(
         "Error budget left",
-        "Of the objective's 30 days: it falls while requests fail or are slow, and heals as they grow old",
-        Target(expr=f"slo:error_budget_remaining:ratio{{{_SLO}}}", legend="{{service}} {{slo}}"),
+        "Of the objective's 30 days: it falls while requests fail or are slow, and heals as they grow old; below 0%"
+        " the objective is missed, and a line at -100% may be far lower",
+        Target(
+            expr=f"clamp_min(slo:error_budget_remaining:ratio{{{_SLO}}}, -1)", legend="{{service}} {{slo}}"
+        ),
         unit="percentunit",
+        below_zero=True,
         defaults={"max": 1},
         steps=below(0.25, 0),
         alerts=("ErrorBudgetBurn",),
@@ -421,7 +425,8 @@ _ONE_REQUEST: Final = (
     log_lines(
         "Its log lines",
         "From every service, the newest first",
-        f'{{service_namespace="robin"}} | {Attribute.CORRELATION_ID}="$correlation_id"',
+        # Nothing written at the top is no request, rather than every line without an ID.
+        f'{{service_namespace="robin"}} | {Attribute.CORRELATION_ID}!="" | {Attribute.CORRELATION_ID}="$correlation_id"',
         width=12,
         links=(LOGS,),
         no_value="Write an X-Correlation-ID at the top",

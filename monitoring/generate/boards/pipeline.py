@@ -6,7 +6,7 @@ from monitoring.generate.board import Board, Row
 from monitoring.generate.boards.common import ANY, OF_SERVICE, OWN_SERVICE, PIPELINE, QUEUE, RUNTIME
 from monitoring.generate.panels import Panel, Target, above, below, lines, stat, states
 from monitoring.generate.promql import RATE, aggregate, increase, rate, series, share, zero_unless
-from observability.signals import PROCESS_CPU_TIME, TELEMETRY_DROPPED
+from observability.signals import PROCESS_MEMORY_USAGE, TELEMETRY_DROPPED
 
 # Jaeger is made of the same parts, and has metrics of the same names.
 _COLLECTOR: Final = 'job="otel-collector"'
@@ -70,8 +70,9 @@ def _queue_share(*by: str) -> str:
 
 
 def _delay(*by: str) -> str:
-    sample = series(PROCESS_CPU_TIME, OF_SERVICE)
-    return f"time() - {aggregate('max', f'timestamp({sample})', *by)}"
+    newest = f"timestamp({series(PROCESS_MEMORY_USAGE, OF_SERVICE)})"
+    # A selector by itself finds nothing older than 5 minutes.
+    return f"time() - {aggregate('max', f'{newest} or max_over_time({newest}[1h:30s])', *by)}"
 
 
 _NOW: Final = (
@@ -114,7 +115,7 @@ _NOW: Final = (
     ),
     stat(
         "Dropped by the services",
-        "Spans, log records and metric points that the SDKs could not hand over in the time shown",
+        "Spans and log records that the SDKs could not hand over in the time shown",
         Target(expr=zero_unless(increase(TELEMETRY_DROPPED, OF_SERVICE)), legend="items"),
         over_time=False,
         defaults={"decimals": 0},
@@ -124,7 +125,7 @@ _NOW: Final = (
     ),
     stat(
         "Delay of metrics",
-        "Age of the newest sample of the service that is furthest behind",
+        "Age of the newest sample of the service that is furthest behind, of those that were there in the last hour",
         Target(expr=aggregate("max", _delay("service_name")), legend="delay"),
         unit="s",
         steps=above(120),
@@ -184,7 +185,7 @@ _COLLECTOR_ROW: Final = (
 _SERVICES_ROW: Final = (
     lines(
         "Dropped by the services",
-        "Spans, log records and metric points that the SDKs could not hand over, in a second",
+        "Spans and log records that the SDKs could not hand over, in a second",
         Target(
             expr=zero_unless(rate(TELEMETRY_DROPPED, OF_SERVICE, by=("service_name", "signal", "reason"))),
             legend="{{service_name}} {{signal}} {{reason}}",
@@ -194,7 +195,7 @@ _SERVICES_ROW: Final = (
     ),
     lines(
         "Delay of metrics",
-        "Age of each service's newest sample: a service that has died or cannot send grows old",
+        "Age of each service's newest sample: of one that has died or cannot send it grows, for an hour",
         Target(expr=_delay("service_name"), legend="{{service_name}}"),
         unit="s",
         steps=above(120),

@@ -12,7 +12,7 @@ from monitoring.generate.boards.common import (
     RUNTIME,
 )
 from monitoring.generate.panels import Column, Target, above, lines, stat, table
-from monitoring.generate.promql import HEALTH, aggregate, rate, series, share
+from monitoring.generate.promql import HEALTH, RATE, aggregate, rate, series, share
 from observability.signals import (
     EVENT_LOOP_LAG,
     GC_COLLECTED,
@@ -40,6 +40,11 @@ _HOST: Final = {"interval": "30s"}
 
 def _of_instance(metric: MetricSpec, *by: str) -> str:
     return aggregate("max", series(metric, *_CHOSEN), *(by or _BY_INSTANCE))
+
+
+def _lag(*by: str) -> str:
+    # Each sample is the worst since the one before: all of them count, not only the one at a point.
+    return aggregate("max", f"max_over_time({series(EVENT_LOOP_LAG, *_CHOSEN)}[{RATE}])", *by)
 
 
 def _memory_share() -> str:
@@ -80,8 +85,8 @@ _NOW: Final = (
     ),
     stat(
         "Event loop lag",
-        "Worst of all processes since the last collection: above 100 ms requests wait for one another",
-        Target(expr=_of_instance(EVENT_LOOP_LAG, "service_name"), legend="{{service_name}}"),
+        "Worst of all processes within a minute or the width of a point: above 100 ms requests wait for one another",
+        Target(expr=_lag("service_name"), legend="{{service_name}}"),
         unit="s",
         width=4,
         steps=above(0.1, 1),
@@ -163,8 +168,8 @@ _PROCESSES: Final = (
 _PYTHON: Final = (
     lines(
         "Delay of the event loop",
-        "Worst since the last collection: while it lasts, nothing else of the process runs",
-        Target(expr=_of_instance(EVENT_LOOP_LAG), legend=_INSTANCE),
+        "Worst within a minute or the width of a point: while it lasts, nothing else of the process runs",
+        Target(expr=_lag(*_BY_INSTANCE), legend=_INSTANCE),
         unit="s",
         width=6,
         steps=above(0.1, 1),
