@@ -185,6 +185,19 @@ def test_whoever_probes_or_scrapes_shares_a_network_with_its_targets() -> None:
         assert lost == set(), (asking, file)
 
 
+def test_every_replica_of_the_services_is_probed_where_the_exporter_reaches_it() -> None:
+    """Prometheus asks Docker's name server for them, on a network that both of them share with the services."""
+    file = TARGETS.parent / "scrape" / "replicas.yml"
+    (job,) = yaml.safe_load(file.read_text())["scrape_configs"]
+    asked = {name: each["port"] for each in job["dns_sd_configs"] for name in each["names"]}
+    named = dict(re.findall(r"http://([a-z-]+):(\d+)/health", (TARGETS / "probe.yml").read_text()))
+    assert {name: str(port) for name, port in asked.items()} == named
+    shared = set(SERVICES["prometheus"]["networks"]) & set(SERVICES["blackbox-exporter"]["networks"])
+    assert all(shared & set(SERVICES[name]["networks"]) for name in asked)
+    exporter = next(rule for rule in job["relabel_configs"] if rule.get("target_label") == "__address__")
+    assert f'"{exporter["replacement"]}"' in (TARGETS / "probe.yml").read_text()
+
+
 @every_service
 def test_files_of_the_checkout_are_mounted_read_only_and_exist(name: str) -> None:
     """Docker would make an empty folder in the place of a file that is missing."""
