@@ -10,7 +10,8 @@ import httpx
 
 from observability.signals import MetricSpec
 from observability_checks.api import Api, Exchange
-from observability_checks.contract import ExpectedLine, ExpectedSpan, Facts, Service
+from observability_checks.contract.expected import ExpectedLine, ExpectedSpan, Facts
+from observability_checks.contract.sources import Source
 from observability_checks.counters import Series
 from observability_checks.matching import line_problems, trace_problems
 from observability_checks.metering import TRAFFIC, Meter
@@ -64,7 +65,7 @@ class Context:
 
     def traces(self, correlation_id: str) -> list[Trace]:
         """Traces of a request."""
-        return self.back_ends.jaeger.find(correlation_id, Service.DOCUMENT_API)
+        return self.back_ends.jaeger.find(correlation_id, Source.DOCUMENT_API)
 
     def log_records(self, correlation_id: str) -> list[LogRecord]:
         """Log records of a request of this run."""

@@ -4,7 +4,8 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from observability.signals import Attribute
 from observability.signals import Span as SpanName
-from observability_checks.contract import ExpectedLine, ExpectedSpan, Facts, Service
+from observability_checks.contract.expected import ExpectedLine, ExpectedSpan, Facts
+from observability_checks.contract.sources import Source
 from observability_checks.models import LogRecord, SpanRecord, Trace
 
 _SLOW = " (slow)"
@@ -29,13 +30,13 @@ def trace_problems(traces: Sequence[Trace], expected: ExpectedSpan, facts: Facts
 
 def _root_problems(trace: Trace, expected: ExpectedSpan) -> Iterator[str]:
     """The tree hangs at the trace's root, or under nginx's span where nginx makes one."""
-    roots = [span for span in trace.roots() if span.service != Service.NGINX]
+    roots = [span for span in trace.roots() if span.service != Source.NGINX]
     under_nginx = [
         child
         for span in trace.spans
-        if span.service == Service.NGINX
+        if span.service == Source.NGINX
         for child in trace.children(span.span_id)
-        if child.service != Service.NGINX
+        if child.service != Source.NGINX
     ]
     yield from _siblings_problems(trace, roots + under_nginx, (expected,), "the trace's root")
 
@@ -46,7 +47,7 @@ def _siblings_problems(
     """Pair the children of one span with those it must have, and go down."""
     left = list(found)
     for wanted in expected:
-        matches = [span for span in left if wanted.is_named(span.name)]
+        matches = [span for span in left if wanted.fits(span)]
         left = [span for span in left if span not in matches]
         yield from _count_problems(trace, wanted, matches, parent)
         for span in matches[:1]:
@@ -75,11 +76,13 @@ def _parent_name(trace: Trace, span: SpanRecord) -> str:
 
 
 def _span_problems(span: SpanRecord, wanted: ExpectedSpan) -> Iterator[str]:
-    if span.service != wanted.service:
-        yield f"{span.name}: service is {span.service}, expected {wanted.service}"
-    if span.kind != wanted.kind:
-        yield f"{span.name}: kind is {span.kind}, expected {wanted.kind}"
-    yield from (f"{span.name}: no attribute {key}" for key in wanted.has if key not in span.attributes)
+    if span.service != wanted.spec.service:
+        yield f"{span.name}: service is {span.service}, expected {wanted.spec.service}"
+    if span.kind != wanted.spec.kind:
+        yield f"{span.name}: kind is {span.kind}, expected {wanted.spec.kind}"
+    yield from (
+        f"{span.name}: no attribute {key}" for key in sorted(wanted.has) if key not in span.attributes
+    )
     for key, value in wanted.equals.items():
         if span.attributes.get(key) != value:
             yield f"{span.name}: {key} is {span.attributes.get(key)!r}, expected {_shown(value)}"
@@ -148,7 +151,7 @@ def _record_problems(record: LogRecord, facts: Facts, trace_id: str | None) -> I
     # PostgreSQL knows of a request only what stands in the statement's comment.
     if (
         facts.client_id
-        and record.service in set(Service)
+        and record.service != Source.POSTGRESQL
         and record.fields.get(Attribute.CLIENT_ID) != facts.client_id
     ):
         yield f"{where}: client_id is {record.fields.get(Attribute.CLIENT_ID)!r}, expected {facts.client_id!r}"

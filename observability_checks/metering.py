@@ -7,11 +7,12 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from observability import signals
 from observability.signals import HEALTH_ROUTE, SERVICE_NAMESPACE, Attribute, MetricSpec
 from observability_checks.backends.prometheus import Prometheus
-from observability_checks.contract import TABLE, Service
+from observability_checks.contract.expected import TABLE
+from observability_checks.contract.sources import Source
 from observability_checks.counters import Reading, Series, differences, reading, rise
 from observability_checks.polling import Deadline, wait_until_none
 
-_SERVICES = f'job=~"{SERVICE_NAMESPACE}/({Service.DOCUMENT_API}|{Service.DATA_STORE})"'
+_SERVICES = f'job=~"{SERVICE_NAMESPACE}/({Source.DOCUMENT_API}|{Source.DATA_STORE})"'
 _RECENT_SECONDS = 30
 # A metric that a process sends with its first export, requests or not.
 _ALWAYS_THERE = f"{signals.EVENT_LOOP_LAG.prometheus_name}{{{_SERVICES}}}"

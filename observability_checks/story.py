@@ -10,7 +10,7 @@ from opentelemetry.semconv.attributes import db_attributes as db
 from observability import signals
 from observability.signals import SERVICE_NAMESPACE, Attribute
 from observability.signals import Span as SpanName
-from observability_checks.contract import Service
+from observability_checks.contract.sources import SERVICES, Source
 from observability_checks.models import LogRecord, SpanRecord, Trace
 from observability_checks.preflight import BackEnds
 
@@ -116,7 +116,7 @@ class StoryTeller:
 
     def _traces(self, correlation_id: str) -> list[Trace]:
         """The trace is found through whichever service took part."""
-        for service in (Service.DOCUMENT_API, Service.DATA_STORE):
+        for service in SERVICES:
             if traces := self._jaeger.find(correlation_id, service):
                 return traces
         return []
@@ -154,8 +154,8 @@ def unsettled(story: Story) -> list[str]:
     if not story.lines_expected:
         return []
     expected = {span.service for span in story.spans}
-    if Service.DOCUMENT_API in expected:
-        expected.add(Service.NGINX)  # makes no spans, and stands before it
+    if Source.DOCUMENT_API in expected:
+        expected.add(Source.NGINX)  # makes no spans, and stands before it
     return sorted(
         f"no line of {service} yet" for service in expected - {line.service for line in story.lines}
     )

@@ -9,23 +9,18 @@ from typing import Any, Final
 from opentelemetry.semconv.attributes.error_attributes import ERROR_TYPE
 
 from observability import signals
-from observability.contract import (
+from observability.signals import SERIES_PER_INSTANCE, SERVICE_NAMESPACE, Bound, MetricSpec
+from observability_checks.contract.attributes import (
     EXCEPTION,
-    HOST_METRICS,
     RECORD_ATTRIBUTES,
-    RECORDS,
-    RESOURCES,
-    SCRAPED_JOBS,
-    SERVICES,
     SPAN_ATTRIBUTES,
-    SPANS,
     AttributeSpec,
-    RecordSpec,
-    Source,
-    SpanSpec,
     Type,
 )
-from observability.signals import SERIES_PER_INSTANCE, SERVICE_NAMESPACE, Bound, MetricSpec
+from observability_checks.contract.records import RECORDS, RecordSpec
+from observability_checks.contract.series import HOST_METRICS, SCRAPED_JOBS
+from observability_checks.contract.sources import RESOURCES, SERVICES, Source
+from observability_checks.contract.spans import SPANS, SpanSpec
 
 # Jaeger's words for an attribute's type, and what it adds of its own: kind, status and scope.
 JAEGER_TYPES: Final = {
@@ -135,7 +130,7 @@ def _parent_faults(span: StoredSpan, spec: SpanSpec) -> Iterator[str]:
     if span.orphan:
         return
     parent = span_spec(span.parent) if span.parent else None
-    if (parent.name if parent else None) not in (spec.parents or {None}):
+    if not spec.is_below(parent):
         yield f"is below {span.parent.name if span.parent else 'nothing'!r}"
 
 

@@ -11,7 +11,7 @@ from observability.problems import PROBLEM_JSON
 from observability.signals import DOCUMENT_ROUTE, UNMATCHED_ROUTE, UPLOAD_ROUTE, ErrorType
 from observability_checks.api import Api, Document, Exchange, sample_text
 from observability_checks.context import Context, Group, id_problems
-from observability_checks.contract import (
+from observability_checks.contract.expected import (
     NOT_FOUND_COUNTERS,
     RETRIEVAL_COUNTERS,
     UPLOAD_COUNTERS,

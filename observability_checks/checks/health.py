@@ -10,14 +10,15 @@ from observability.signals import HEALTH_ROUTE, HealthStatus
 from observability_checks.api import Exchange
 from observability_checks.backends.loki import logql_refusal
 from observability_checks.context import Context, Group, id_problems
-from observability_checks.contract import Service, requests_series
+from observability_checks.contract.expected import requests_series
+from observability_checks.contract.sources import Source
 from observability_checks.counters import Series
 from observability_checks.metering import HEALTH
 from observability_checks.polling import Problems, describe
 
 _COMPONENTS = {
-    Service.DOCUMENT_API: ("file_system", "data_store"),
-    Service.DATA_STORE: ("document_metadata", "users", "clients"),
+    Source.DOCUMENT_API: ("file_system", "data_store"),
+    Source.DATA_STORE: ("document_metadata", "users", "clients"),
 }
 _COUNTERS = [
     *(requests_series(service, "GET", HEALTH_ROUTE, 200) for service in _COMPONENTS),
@@ -35,8 +36,8 @@ def run(context: Context) -> None:
     _server(group, "nginx", f"{context.api.url}/nginx-health")
     exchange = context.api.send("GET", HEALTH_ROUTE)
     group.add("document-api through nginx", _exchange_problems(exchange), "healthy, with all components")
-    _services(group, Service.DOCUMENT_API, "document_api", document_api_problems)
-    _services(group, Service.DATA_STORE, "data_store", data_store_problems)
+    _services(group, Source.DOCUMENT_API, "document_api", document_api_problems)
+    _services(group, Source.DATA_STORE, "data_store", data_store_problems)
     _back_ends(group)
     deadline = context.deadline()
     group.wait(
@@ -117,7 +118,7 @@ def document_api_problems(body: object) -> list[str]:
         *_status_of("status", body.get("status")),
         *(
             problem
-            for name in _COMPONENTS[Service.DOCUMENT_API]
+            for name in _COMPONENTS[Source.DOCUMENT_API]
             for problem in _status_of(name, components.get(name))
         ),
         *(f"no {name}" for name in ("service", "timestamp", "version") if not body.get(name)),
@@ -135,7 +136,7 @@ def data_store_problems(body: object) -> list[str]:
         *([] if isinstance(database.get("latency_ms"), int | float) else ["no latency_ms of the database"]),
         *(
             problem
-            for name in _COMPONENTS[Service.DATA_STORE]
+            for name in _COMPONENTS[Source.DATA_STORE]
             for problem in _status_of(name, tables.get(name))
         ),
     ]

@@ -7,7 +7,7 @@ import httpx
 
 from observability_checks.api import sample_text
 from observability_checks.context import Context, Group
-from observability_checks.contract import RETRIEVAL_COUNTERS, UPLOAD_COUNTERS, tally
+from observability_checks.contract.expected import RETRIEVAL_COUNTERS, UPLOAD_COUNTERS, tally
 from observability_checks.counters import Series
 from observability_checks.figures import Figures
 from observability_checks.load import Load, LoadResult

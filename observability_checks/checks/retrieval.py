@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from observability_checks.api import Document, Exchange
 from observability_checks.checks.upload import facts_of, upload_all
 from observability_checks.context import Context, Group
-from observability_checks.contract import (
+from observability_checks.contract.expected import (
     RETRIEVAL_COUNTERS,
     UPLOAD_COUNTERS,
     Facts,

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from observability_checks.api import Document, sample_text
 from observability_checks.context import Context, Group
-from observability_checks.contract import UPLOAD_COUNTERS, Facts, tally, upload_lines, upload_spans
+from observability_checks.contract.expected import UPLOAD_COUNTERS, Facts, tally, upload_lines, upload_spans
 from observability_checks.report import Progressing
 
 _METADATA = ("id", "client_id", "filename", "file_size", "file_type", "upload_timestamp")

@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 
-from observability.contract import SERVICES
+from observability_checks.contract.sources import SERVICES
 from tests.conformance import StoredSpan
 from tests.e2e.conftest import RunningStack
 

@@ -5,12 +5,13 @@ import time
 import httpx
 
 from observability.problems import PROBLEM_JSON
-from observability.signals import ErrorType
+from observability.signals import DOCUMENT_ROUTE, ErrorType
 from observability_checks.api import Api, Exchange, sample_text
 from observability_checks.backends.jaeger import Jaeger
 from observability_checks.backends.log_store import detect
 from observability_checks.backends.prometheus import Prometheus
-from observability_checks.contract import DOCUMENT_ROUTE, Service, errors_series
+from observability_checks.contract.expected import errors_series
+from observability_checks.contract.sources import Source
 from observability_checks.metering import Meter
 from observability_checks.models import LogRecord, SpanRecord
 from observability_checks.polling import Deadline, wait_until_none
@@ -34,7 +35,7 @@ def test_a_data_store_that_does_not_answer_is_an_error_in_all_three_signals(
     assert (failed.status, failed.headers["content-type"]) == (504, PROBLEM_JSON)
     assert failed.body["correlation_id"] == failed.answered_id == failed.correlation_id
     assert "Traceback" not in str(failed.body)
-    counted = errors_series(Service.DOCUMENT_API, "GET", DOCUMENT_ROUTE, 504, ErrorType.TIMEOUT)
+    counted = errors_series(Source.DOCUMENT_API, "GET", DOCUMENT_ROUTE, 504, ErrorType.TIMEOUT)
     assert (
         wait_until_none(lambda: [] if meter.risen()[counted] == 1 else ["not counted"], Deadline(SECONDS))
         == []
@@ -42,7 +43,7 @@ def test_a_data_store_that_does_not_answer_is_an_error_in_all_three_signals(
     marked = {span.name for span in spans_of(stack, http, failed) if span.failed}
     assert marked == {f"GET {DOCUMENT_ROUTE}", "retrieve_document", "GET"}
     errors = errors_of(stack, http, failed)
-    assert sorted(record.service for record in errors) == [Service.DOCUMENT_API, Service.NGINX]
+    assert sorted(record.service for record in errors) == [Source.DOCUMENT_API, Source.NGINX]
 
 
 def spans_of(stack: RunningStack, http: httpx.Client, exchange: Exchange) -> list[SpanRecord]:
@@ -50,8 +51,8 @@ def spans_of(stack: RunningStack, http: httpx.Client, exchange: Exchange) -> lis
     jaeger = Jaeger(http, stack.endpoints["jaeger"])
 
     def stored() -> list[SpanRecord]:
-        traces = jaeger.find(exchange.correlation_id, Service.DOCUMENT_API)
-        return [span for trace in traces for span in trace.spans if span.service == Service.DOCUMENT_API]
+        traces = jaeger.find(exchange.correlation_id, Source.DOCUMENT_API)
+        return [span for trace in traces for span in trace.spans if span.service == Source.DOCUMENT_API]
 
     def missing() -> list[str]:
         return [] if any(span.kind == "server" for span in stored()) else ["no SERVER span"]
@@ -70,7 +71,7 @@ def errors_of(stack: RunningStack, http: httpx.Client, exchange: Exchange) -> li
     def missing() -> list[str]:
         return (
             []
-            if {record.service for record in stored()} >= {Service.NGINX, Service.DOCUMENT_API}
+            if {record.service for record in stored()} >= {Source.NGINX, Source.DOCUMENT_API}
             else ["not yet"]
         )
 

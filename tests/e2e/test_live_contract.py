@@ -1,4 +1,4 @@
-"""All that a whole stack has stored, held against observability/signals.py and contract.py, in both directions."""
+"""All that a whole stack has stored, held against observability.signals and the contract, in both directions."""
 
 import json
 import os
@@ -20,10 +20,12 @@ from sqlalchemy.exc import OperationalError
 
 from local_stack.postgres import database_password, database_url
 from local_stack.state import State
-from observability import contract, signals
-from observability.contract import ENDPOINTS, SERVICES, Source
+from observability import signals
 from observability.signals import Attribute
 from observability_checks.api import Api, Exchange, sample_text
+from observability_checks.contract.series import SCRAPED_JOBS
+from observability_checks.contract.sources import SERVICES, Source
+from observability_checks.contract.spans import ENDPOINTS
 from tests import conformance
 from tests.conformance import StoredSpan, faults_of
 from tests.e2e import stored
@@ -395,5 +397,5 @@ def test_every_exemplar_leads_to_its_request(stack: RunningStack, http: httpx.Cl
 
 def test_what_is_scraped_is_listed(stack: RunningStack, http: httpx.Client):
     """Prometheus has a target for every job of the contract that the local stack has, and for no other."""
-    expected = contract.SCRAPED_JOBS - {"loki", "grafana"}
+    expected = SCRAPED_JOBS - {"loki", "grafana"}
     assert settled(lambda: stored.scraped_jobs(stack, http), expected.symmetric_difference) == expected

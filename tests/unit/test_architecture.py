@@ -87,6 +87,33 @@ def test_services_use_the_otel_api_only(service: str) -> None:
     assert offenders(service, *(f"opentelemetry.{name}" for name in forbidden)) == []
 
 
+def module_name(path: Path) -> str:
+    """Return the name under which a file is imported."""
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def test_every_module_of_observability_is_used_by_a_service() -> None:
+    """What only the checks and the tests read is theirs: it would be dead weight in each image."""
+    files = {module_name(path): path for package in PACKAGES for path in modules(package)}
+    used = {name for name in files if name.startswith(SERVICES)}
+    found = used
+    while found:
+        found = {name for module in found for name in imports(files[module]) if name in files} - used
+        used |= found
+    assert files.keys() - used == set()
+
+
+def test_the_contract_is_data() -> None:
+    """It takes its names from observability.signals, and needs nothing that asks or sends."""
+    assert {
+        name.split(".")[1]
+        for path in modules("observability_checks/contract")
+        for name in imports(path)
+        if name.startswith("observability.")
+    } == {"signals"}
+    assert offenders("observability_checks/contract", "httpx", "rich", "observability_checks.backends") == []
+
+
 def test_nothing_is_a_base_http_middleware() -> None:
     """Middleware is plain ASGI."""
     for package in PACKAGES:
@@ -105,7 +132,7 @@ def distinctive_names() -> set[str]:
 NOT_SIGNALS: Final = frozenset({"summaries"})
 
 
-@pytest.mark.parametrize("package", PACKAGES)
+@pytest.mark.parametrize("package", [*PACKAGES, "observability_checks/contract"])
 def test_names_of_signals_stand_in_signals_only(package: str) -> None:
     """A name typed twice is a dashboard that breaks in silence."""
     names = distinctive_names() - NOT_SIGNALS

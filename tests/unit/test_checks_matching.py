@@ -10,7 +10,7 @@ import pytest
 from observability.signals import Attribute, Span
 from observability_checks.backends.jaeger import parse_trace
 from observability_checks.backends.victorialogs import parse
-from observability_checks.contract import (
+from observability_checks.contract.expected import (
     Facts,
     retrieval_lines,
     retrieval_spans,
@@ -185,8 +185,19 @@ def test_the_models_span_may_be_there():
     """With a model there is a CLIENT span of its call; without there is none."""
     spans = trace_of("upload").spans
     parent = next(span for span in spans if span.name == Span.LLM_SUMMARIZATION).span_id
-    model = replace(spans[0], name="chat some-model", span_id="more", parent_id=parent, kind="client")
+    model = having(
+        replace(spans[0], name="chat some-model", span_id="more", parent_id=parent, kind="client"),
+        **{
+            "gen_ai.operation.name": "chat",
+            "gen_ai.provider.name": "openai",
+            "gen_ai.request.model": "some-model",
+            "server.address": "model",
+        },
+    )
     assert upload_problems(*spans, model) == []
+    assert upload_problems(*spans, lacking(model, "server.address")) == [
+        "chat some-model: no attribute server.address"
+    ]
 
 
 def test_the_tree_may_hang_under_nginxs_span():

@@ -7,8 +7,9 @@ from typing import Any
 import httpx
 import pytest
 
+from observability.signals import DOCUMENT_ROUTE
 from observability_checks.backends.prometheus import Prometheus
-from observability_checks.contract import DOCUMENT_ROUTE, RETRIEVAL_COUNTERS, tally
+from observability_checks.contract.expected import RETRIEVAL_COUNTERS, tally
 from observability_checks.metering import Meter
 from observability_checks.polling import Deadline
 

@@ -8,14 +8,15 @@ from typing import Any, cast
 import httpx
 import pytest
 
-from observability.signals import ErrorType
+from observability.signals import DOCUMENT_ROUTE, UPLOAD_ROUTE, ErrorType
 from observability_checks.api import Api, Document, Exchange
 from observability_checks.backends.log_store import LogStore
 from observability_checks.backends.loki import Loki, SilentLoki
 from observability_checks.checks import health, performance, retrieval, upload
 from observability_checks.checks.errors import WrongRequest, answer_problems, is_correlation_id
 from observability_checks.context import Group, id_problems
-from observability_checks.contract import DOCUMENT_ROUTE, UPLOAD_ROUTE, Service, requests_series
+from observability_checks.contract.expected import requests_series
+from observability_checks.contract.sources import Source
 from observability_checks.figures import Figures
 from observability_checks.load import LoadResult
 from observability_checks.options import Targets
@@ -265,8 +266,8 @@ def test_the_counters_of_a_load_are_those_of_its_successes():
     """Three uploads and two retrievals, and a refusal that the error rate judges."""
     answers = Counter({("PUT", 200): 3, ("GET", 200): 2, ("GET", 0): 1})
     sent = performance._sent(LoadResult(answers=answers))
-    assert sent[requests_series(Service.DOCUMENT_API, "PUT", UPLOAD_ROUTE, 200)] == 3
-    assert sent[requests_series(Service.DATA_STORE, "GET", DOCUMENT_ROUTE, 200)] == 2
+    assert sent[requests_series(Source.DOCUMENT_API, "PUT", UPLOAD_ROUTE, 200)] == 3
+    assert sent[requests_series(Source.DATA_STORE, "GET", DOCUMENT_ROUTE, 200)] == 2
     result = LoadResult(seconds=2.0, latencies={"PUT": [0.3] * 3, "GET": [0.1] * 3}, answers=answers)
     assert (result.figures("GET").errors, result.figures("PUT").errors) == (1, 0)
     assert (result.figures("PUT", "GET").rate, result.figures("GET").p95) == (3.0, 0.1)

@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from observability import signals
-from observability.contract import RECORDS, RESOURCES, SPANS, Source
+from observability_checks.contract.records import RECORDS
+from observability_checks.contract.sources import RESOURCES, Source
+from observability_checks.contract.spans import SPANS
 from tests.conformance import (
     StoredSpan,
     bucket_faults,

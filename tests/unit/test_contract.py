@@ -4,6 +4,7 @@ import re
 from dataclasses import fields
 from typing import Any
 
+import pytest
 from opentelemetry.instrumentation.system_metrics import SystemMetricsInstrumentor
 from opentelemetry.sdk.metrics.export import Histogram, Metric, Sum
 
@@ -17,21 +18,28 @@ from document_api.settings import DocumentApiSettings
 from document_api.summaries import SummarySource
 from document_api.summaries.llm import LlmFailure
 from document_api.summaries.text import Unreadable
-from observability import contract, signals
+from observability import signals
 from observability import telemetry as module
-from observability.contract import (
-    CALL_SPAN,
-    ENDPOINTS,
-    RECORD_ATTRIBUTES,
-    RECORDS,
-    REQUEST_SPAN,
-    SPAN_ATTRIBUTES,
-    SPANS,
-)
 from observability.instruments import Instruments
 from observability.problems import _ERROR_TYPES
 from observability.signals import METRICS, Attribute, ErrorType, InstrumentKind, MetricSpec, Span
+from observability_checks.contract.attributes import RECORD_ATTRIBUTES, SPAN_ATTRIBUTES
+from observability_checks.contract.expected import (
+    ExpectedSpan,
+    Facts,
+    refusal_lines,
+    retrieval_lines,
+    retrieval_spans,
+    upload_lines,
+    upload_spans,
+)
+from observability_checks.contract.records import RECORDS
+from observability_checks.contract.sources import Source
+from observability_checks.contract.spans import CALL_SPAN, CHAT_SPAN, ENDPOINTS, REQUEST_SPAN, SPANS
+from tests.conformance import record_spec
 from tests.telemetry_spy import TelemetrySpy
+
+FACTS = Facts("3f0c8d52-9a41-4e0b-8a55-5f2d4a1c7e90", "acme", 243, 349, "report.txt")
 
 
 def bound(metric: MetricSpec, label: str) -> Any:
@@ -41,7 +49,7 @@ def bound(metric: MetricSpec, label: str) -> Any:
 
 def test_every_span_and_every_attribute_of_the_enumerations_is_in_the_contract() -> None:
     """And every attribute that a span or record may have has its type there."""
-    assert {spec.name for spec in SPANS} == {*Span, REQUEST_SPAN, CALL_SPAN, contract.CHAT_SPAN}
+    assert {spec.name for spec in SPANS} == {*Span, REQUEST_SPAN, CALL_SPAN, CHAT_SPAN}
     on_spans = set[str]().union(*(spec.required | spec.optional for spec in SPANS))
     on_records = set[str]().union(*(spec.required | spec.optional for spec in RECORDS))
     assert on_spans == SPAN_ATTRIBUTES.keys()
@@ -54,12 +62,31 @@ def test_parents_are_spans_of_the_contract() -> None:
     assert {parent for spec in SPANS for parent in spec.parents} <= {spec.name for spec in SPANS}
 
 
+@pytest.mark.parametrize("tree", [upload_spans(FACTS), retrieval_spans(FACTS)], ids=["upload", "retrieval"])
+def test_what_a_request_must_leave_is_known_by_attributes_that_its_spans_have(tree: ExpectedSpan) -> None:
+    """A value that no span of the contract may carry would be missed in every request."""
+    expected = [tree]
+    for span in expected:
+        expected.extend(span.children)
+        assert span.equals.keys() <= span.spec.required | span.spec.on_success, span.name
+
+
+def test_lines_that_a_request_must_leave_are_records_of_the_contract() -> None:
+    """With their sender and level."""
+    refusal = refusal_lines("GET", "/clients/acme/documents/x", signals.DOCUMENT_ROUTE, 422)
+    for line in (*upload_lines(FACTS), *retrieval_lines(FACTS), *refusal):
+        record = {"service.name": line.service, "severity_text": line.level, "_msg": line.message}
+        spec = record_spec(record)
+        assert spec is not None, line
+        assert spec.name in {"request", "document uploaded", "edge"}, line
+
+
 def test_routes_of_the_contract_are_those_that_are_served(telemetry: TelemetrySpy) -> None:
     """With their methods; health makes no span, and FastAPI's own pages are no endpoints of ours."""
     settings = DataStoreSettings(database_url="postgresql://robin:x@127.0.0.1:1/robin")  # type: ignore[arg-type]
     apps = {
-        contract.Source.DOCUMENT_API: create_document_api(DocumentApiSettings(), telemetry.telemetry),
-        contract.Source.DATA_STORE: create_data_store(settings, telemetry.telemetry),
+        Source.DOCUMENT_API: create_document_api(DocumentApiSettings(), telemetry.telemetry),
+        Source.DATA_STORE: create_data_store(settings, telemetry.telemetry),
     }
     served = {
         (source, method, path)

@@ -1,0 +1,163 @@
+"""Every span that there is: what it is called, what it hangs below, what it carries."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from opentelemetry.semconv._incubating.attributes import gen_ai_attributes as gen_ai
+from opentelemetry.semconv.attributes import db_attributes as db
+from opentelemetry.semconv.attributes import http_attributes as http
+from opentelemetry.semconv.attributes import network_attributes as network
+from opentelemetry.semconv.attributes import server_attributes as server
+from opentelemetry.semconv.attributes import url_attributes as url
+from opentelemetry.semconv.attributes.error_attributes import ERROR_TYPE
+from opentelemetry.semconv.attributes.user_agent_attributes import USER_AGENT_ORIGINAL
+
+from observability.signals import DOCUMENT_ROUTE, RECORDS_ROUTE, UPLOAD_ROUTE, Attribute, Span
+from observability_checks.contract.sources import Source
+
+
+class Kind(StrEnum):
+    """Kinds of spans that there are here."""
+
+    SERVER = "server"
+    CLIENT = "client"
+    INTERNAL = "internal"
+
+
+_PLACE: Final = re.compile(r"\{([a-z_.]+)\}")
+# Names of spans that are made of their attributes.
+REQUEST_SPAN: Final = f"{{{http.HTTP_REQUEST_METHOD}}} {{{http.HTTP_ROUTE}}}"
+CALL_SPAN: Final = f"{{{http.HTTP_REQUEST_METHOD}}}"
+CHAT_SPAN: Final = f"chat {{{gen_ai.GEN_AI_REQUEST_MODEL}}}"
+
+
+@dataclass(frozen=True, slots=True)
+class SpanSpec:
+    """One span of the contract; `parents` are names of specs, none for the first of a trace."""
+
+    name: str
+    service: Source
+    kind: Kind
+    parents: frozenset[str]
+    required: frozenset[str]
+    optional: frozenset[str]
+    on_success: frozenset[str]  # of the optional ones, those that a step that succeeded has
+
+    def named(self, attributes: Mapping[str, object]) -> str:
+        """Return the name of a span with these attributes; what it has no attribute for is left out."""
+        return _PLACE.sub(lambda place: str(attributes.get(place[1], "")), self.name).strip()
+
+    def is_below(self, parent: "SpanSpec | None") -> bool:
+        """Whether it may hang below that span; only a request comes from another service."""
+        if parent is None:
+            return not self.parents
+        return parent.name in self.parents and (self.service == parent.service) != (self.kind == Kind.SERVER)
+
+
+def _span(
+    name: str,
+    service: Source,
+    *parents: str,
+    kind: Kind = Kind.INTERNAL,
+    has: tuple[str, ...] = (),
+    on_success: tuple[str, ...] = (),
+    may_have: tuple[str, ...] = (),
+) -> SpanSpec:
+    """Return a span that carries the request's identity beside its own attributes, and a reason where it fails."""
+    required = frozenset({Attribute.CORRELATION_ID, Attribute.CLIENT_ID, *has})
+    optional = frozenset({ERROR_TYPE, *on_success, *may_have})
+    return SpanSpec(name, service, kind, frozenset(parents), required, optional, frozenset(on_success))
+
+
+def _request(service: Source, *parents: str) -> SpanSpec:
+    """Return the span of a request that a service serves: the tenant is known once its path is accepted."""
+    required = {
+        *(Attribute.CORRELATION_ID, http.HTTP_REQUEST_METHOD, http.HTTP_RESPONSE_STATUS_CODE),
+        *(url.URL_PATH, url.URL_SCHEME, network.NETWORK_PROTOCOL_VERSION),
+        *(server.SERVER_ADDRESS, server.SERVER_PORT),
+    }
+    on_success = frozenset({Attribute.CLIENT_ID, http.HTTP_ROUTE})
+    optional = on_success | {USER_AGENT_ORIGINAL, ERROR_TYPE, Attribute.PROBLEM_DETAIL}
+    return SpanSpec(
+        *(REQUEST_SPAN, service, Kind.SERVER, frozenset(parents), frozenset(required), optional, on_success)
+    )
+
+
+_CALL: Final = (http.HTTP_REQUEST_METHOD, url.URL_FULL, server.SERVER_ADDRESS, server.SERVER_PORT)
+_STATEMENT: Final = (
+    *(db.DB_SYSTEM_NAME, db.DB_OPERATION_NAME, db.DB_COLLECTION_NAME, db.DB_QUERY_SUMMARY, db.DB_QUERY_TEXT),
+    Attribute.QUERY_TIMING,
+)
+_GEN_AI: Final = (
+    *(gen_ai.GEN_AI_OPERATION_NAME, gen_ai.GEN_AI_PROVIDER_NAME, gen_ai.GEN_AI_REQUEST_MODEL),
+    server.SERVER_ADDRESS,
+)
+_ANSWERED: Final = (
+    *(http.HTTP_RESPONSE_STATUS_CODE, gen_ai.GEN_AI_RESPONSE_FINISH_REASONS),
+    *(gen_ai.GEN_AI_USAGE_INPUT_TOKENS, gen_ai.GEN_AI_USAGE_OUTPUT_TOKENS),
+)
+_PROCESSED: Final = (
+    *(Attribute.FILE_SIZE, Attribute.FILE_TYPE, Attribute.FILE_SHA256, Attribute.SUMMARY_INPUT_CHARS),
+)
+_API: Final = Source.DOCUMENT_API
+_STORE: Final = Source.DATA_STORE
+
+# What is optional is missing where a step did not come so far.
+SPANS: Final = (
+    _request(_API),
+    _span(
+        Span.UPLOAD_DOCUMENT,
+        _API,
+        REQUEST_SPAN,
+        has=(Attribute.OUTCOME,),
+        on_success=(Attribute.DOCUMENT_ID,),
+    ),
+    _span(Span.FILE_PROCESSING, _API, Span.UPLOAD_DOCUMENT, on_success=_PROCESSED),
+    _span(
+        *(Span.FILE_READ, _API, Span.FILE_PROCESSING),
+        on_success=(Attribute.CONTENT_BYTES, Attribute.CONTENT_CHUNKS),
+    ),
+    _span(
+        *(Span.FILE_SAVE, _API, Span.FILE_PROCESSING),
+        has=(Attribute.STORAGE_BACKEND,),
+        on_success=(Attribute.STORAGE_BYTES,),
+    ),
+    _span(
+        *(Span.LLM_SUMMARIZATION, _API, Span.UPLOAD_DOCUMENT),
+        has=(Attribute.PROCESSING_TIME, Attribute.SUMMARY_SOURCE),
+        may_have=(Attribute.SUMMARY_REASON,),
+    ),
+    _span(CHAT_SPAN, _API, Span.LLM_SUMMARIZATION, kind=Kind.CLIENT, has=_GEN_AI, may_have=_ANSWERED),
+    _span(Span.STORE_METADATA, _API, Span.UPLOAD_DOCUMENT, has=(Attribute.DATABASE_OPERATION,)),
+    _span(Span.RETRIEVE_DOCUMENT, _API, REQUEST_SPAN, has=(Attribute.OUTCOME, Attribute.DOCUMENT_ID)),
+    _span(
+        *(CALL_SPAN, _API, Span.STORE_METADATA, Span.RETRIEVE_DOCUMENT),
+        kind=Kind.CLIENT,
+        has=_CALL,
+        on_success=(http.HTTP_RESPONSE_STATUS_CODE,),
+    ),
+    _request(_STORE, CALL_SPAN),
+    _span(
+        *(Span.DATABASE_CONNECTION, _STORE, REQUEST_SPAN),
+        has=(Attribute.POOL_WAIT, Attribute.POOL_IN_USE, Attribute.POOL_SIZE),
+    ),
+    _span(
+        *(Span.SQL_EXECUTION, _STORE, REQUEST_SPAN),
+        kind=Kind.CLIENT,
+        has=_STATEMENT,
+        may_have=(db.DB_RESPONSE_STATUS_CODE,),
+    ),
+    _span(Span.TRANSACTION_COMMIT, _STORE, REQUEST_SPAN, has=(Attribute.SUCCESS_STATUS,)),
+)
+# What is served, beside health, which makes no span.
+ENDPOINTS: Final = frozenset(
+    {
+        (_API, "PUT", UPLOAD_ROUTE),
+        (_API, "GET", DOCUMENT_ROUTE),
+        (_STORE, "POST", RECORDS_ROUTE),
+        (_STORE, "GET", DOCUMENT_ROUTE),
+    }
+)
