@@ -8,17 +8,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 import httpx
 import yaml
 
-from local_stack.build import PROGRAMS, build, cache_dir
 from local_stack.speedup import sped_up
 from tests.ports import free_port
+from tests.programs import binary
 from tests.waiting import until_up
 
 ALERTMANAGER: Final = Path(__file__).parents[1] / "monitoring" / "alertmanager"
@@ -27,15 +25,6 @@ _DEADLINE: Final = 30
 
 Alert = dict[str, Any]
 Labels = list[tuple[str, str]]
-
-
-@cache
-def binary(name: str) -> Path:
-    """Return the binary of Alertmanager or amtool, built where it is missing."""
-    program = next(program for program in PROGRAMS if name in program.binaries)
-    with TemporaryDirectory() as folder:
-        binaries = build(program, cache_dir(os.environ), log=Path(folder) / "build.log")
-    return next(path for path in binaries if path.name == name)
 
 
 def fast_copy(folder: Path) -> Path:

@@ -11,7 +11,6 @@ remembered in `faults`.
 
 import json
 import re
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
@@ -19,15 +18,14 @@ from dataclasses import dataclass, field
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 from email.utils import getaddresses
-from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, ClassVar, Final, Generic, Self, TypeVar
+from typing import Any, Final, Generic, Self, TypeVar
 
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
 from tests.ports import free_port
+from tests.webhook import Webhook
 
 Json = dict[str, Any]
 Content = TypeVar("Content")
@@ -84,26 +82,13 @@ class Mail:
     html: str
 
 
-class _HttpReceiver:
+class _HttpReceiver(Webhook):
     """A server that takes JSON by POST at one URL."""
-
-    path: ClassVar[str]
 
     def __init__(self) -> None:
         self.received: list[Received[Json]] = []
         self.faults: list[str] = []
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Handler, self))
-        self.url = f"http://127.0.0.1:{self._server.server_port}{self.path}"
-
-    def __enter__(self) -> Self:
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_exception: object) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+        super().__init__()
 
     def take(self, path: str, content_type: str | None, body: bytes) -> tuple[int, str, str]:
         """Keep what a request brings, or its faults; return the answer's status, content type and body."""
@@ -132,24 +117,6 @@ class _HttpReceiver:
 
     def _answer(self, faults: list[str]) -> tuple[int, str, str]:
         raise NotImplementedError
-
-
-class _Handler(BaseHTTPRequestHandler):
-    def __init__(self, receiver: _HttpReceiver, *arguments: Any) -> None:
-        self._receiver = receiver
-        super().__init__(*arguments)
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        status, content_type, answer = self._receiver.take(self.path, self.headers["Content-Type"], body)
-        self.send_response(status)
-        self.send_header("Content-Type", content_type)
-        self.send_header("Content-Length", str(len(answer)))
-        self.end_headers()
-        self.wfile.write(answer.encode())
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
 
 
 class SlackReceiver(_HttpReceiver):

@@ -1,6 +1,5 @@
 """Prometheus' own tool tests every alert, and every alert is tested: what is silent below a threshold fires above it."""
 
-import os
 import re
 import subprocess
 from collections.abc import Iterable, Iterator
@@ -11,8 +10,9 @@ from typing import Any, Final
 import pytest
 import yaml
 
-from local_stack.build import PROGRAMS, build, cache_dir
 from local_stack.speedup import lay
+from tests.programs import binary
+from tests.queries import rules
 
 PROMETHEUS: Final = Path(__file__).parents[2] / "monitoring" / "prometheus"
 RULE_FILES: Final = sorted((PROMETHEUS / "rules").glob("*.yml"))
@@ -25,24 +25,11 @@ DASHBOARD_LINK: Final = re.compile(
 )
 
 
-@pytest.fixture(scope="module")
-def promtool(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Prometheus' checker, built where it is missing."""
-    program = next(program for program in PROGRAMS if "promtool" in program.binaries)
-    log = tmp_path_factory.mktemp("build") / "build.log"
-    return next(path for path in build(program, cache_dir(os.environ), log=log) if path.name == "promtool")
-
-
-def run(promtool: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    """Run promtool."""
-    return subprocess.run([promtool, *arguments], capture_output=True, text=True, check=False, timeout=300)
-
-
-def rules() -> Iterator[dict[str, Any]]:
-    """Return every rule of every file."""
-    for file in RULE_FILES:
-        for group in yaml.safe_load(file.read_text())["groups"]:
-            yield from group["rules"]
+def promtool(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run Prometheus' checker."""
+    return subprocess.run(
+        [binary("promtool"), *arguments], capture_output=True, text=True, check=False, timeout=300
+    )
 
 
 ALERTS: Final = [rule for rule in rules() if "alert" in rule]
@@ -62,24 +49,22 @@ def expected(case: dict[str, Any]) -> Iterator[tuple[str, list[dict[str, str]]]]
 
 
 @pytest.mark.parametrize("file", TEST_FILES, ids=lambda file: file.stem)
-def test_every_alert_does_what_its_tests_say(promtool: Path, file: Path) -> None:
+def test_every_alert_does_what_its_tests_say(file: Path) -> None:
     """Labels and annotations are compared as a whole."""
-    result = run(promtool, "test", "rules", file)
+    result = promtool("test", "rules", file)
     assert result.returncode == 0, result.stdout + result.stderr
 
 
-def test_promtool_finds_nothing_to_say_about_the_rules(promtool: Path) -> None:
+def test_promtool_finds_nothing_to_say_about_the_rules() -> None:
     """Two rules that differ in nothing would overwrite each other."""
-    result = run(promtool, "check", "rules", "--lint=all", "--lint-fatal", *RULE_FILES)
+    result = promtool("check", "rules", "--lint=all", "--lint-fatal", *RULE_FILES)
     assert result.returncode == 0, result.stdout + result.stderr
 
 
-def test_the_rules_are_rules_when_they_are_sped_up(promtool: Path, tmp_path: Path) -> None:
+def test_the_rules_are_rules_when_they_are_sped_up(tmp_path: Path) -> None:
     """ALERT_SPEEDUP divides durations within the text."""
     lay(PROMETHEUS / "rules", tmp_path / "rules", 20)
-    result = run(
-        promtool, "check", "rules", "--lint=all", "--lint-fatal", *(tmp_path / "rules").glob("*.yml")
-    )
+    result = promtool("check", "rules", "--lint=all", "--lint-fatal", *(tmp_path / "rules").glob("*.yml"))
     assert result.returncode == 0, result.stdout + result.stderr
 
 

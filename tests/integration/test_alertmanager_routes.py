@@ -8,7 +8,9 @@ from typing import Any, Final
 import pytest
 import yaml
 
-from tests.alertmanager import ALERTMANAGER, binary, inhibit_rules
+from tests.alertmanager import ALERTMANAGER, inhibit_rules
+from tests.programs import binary
+from tests.queries import rules
 
 PROMETHEUS: Final = ALERTMANAGER.parent / "prometheus"
 MATCHER: Final = re.compile(r'(\w+)(=~|!=|=)"([^"]*)"')
@@ -76,12 +78,6 @@ class Matcher:
     def narrowed(self) -> "list[Matcher]":
         """Return a matcher for each thing of which this one speaks."""
         return [Matcher(self.label, "=", value) for value in self.value.split("|")]
-
-
-def rules() -> list[dict[str, Any]]:
-    """Return all rules of Prometheus."""
-    files = [yaml.safe_load(path.read_text()) for path in sorted((PROMETHEUS / "rules").glob("*.yml"))]
-    return [rule for file in files for group in file["groups"] for rule in group["rules"]]
 
 
 def services() -> set[str]:

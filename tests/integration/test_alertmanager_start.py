@@ -13,7 +13,8 @@ from typing import Any, Final
 import pytest
 import yaml
 
-from tests.alertmanager import ALERTMANAGER, binary
+from tests.alertmanager import ALERTMANAGER
+from tests.programs import binary
 
 URL: Final = "https://hooks.slack.com/services/T0/B0/secret"
 KEY: Final = "0123456789abcdef0123456789abcdef"

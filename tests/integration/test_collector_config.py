@@ -3,7 +3,6 @@
 import gzip
 import json
 import logging
-import os
 import re
 import shutil
 import signal
@@ -48,10 +47,10 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
-from local_stack.build import PROGRAMS, build, cache_dir
 from local_stack.postgres import Cluster, database_url, outside_home, place
 from local_stack.state import State
 from tests.ports import free_port
+from tests.programs import binary
 from tests.waiting import eventually
 
 CONFIG = Path(__file__).parents[2] / "otel-collector-config.yaml"
@@ -261,13 +260,6 @@ class Collector:
 
 
 @pytest.fixture(scope="module")
-def otelcol(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The collector's binary, built where it is missing."""
-    program = next(program for program in PROGRAMS if program.name == "otelcol")
-    return build(program, cache_dir(os.environ), log=tmp_path_factory.mktemp("build") / "otelcol.log")[0]
-
-
-@pytest.fixture(scope="module")
 def postgres() -> Iterator[Cluster]:
     """A real PostgreSQL with the settings of the local stack."""
     # Not below pytest's folder: that is closed to the user PostgreSQL runs as when root runs the tests.
@@ -311,12 +303,10 @@ def sink() -> Iterator[Sink]:
 
 
 @pytest.fixture(scope="module")
-def collector(
-    otelcol: Path, postgres: Cluster, sink: Sink, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Collector]:
+def collector(postgres: Cluster, sink: Sink, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Collector]:
     """A running collector that reads the real PostgreSQL's log."""
     running = Collector(
-        otelcol,
+        binary("otelcol"),
         tmp_path_factory.mktemp("collector"),
         str(postgres.logs / "*.json"),
         sink.http_port,
@@ -384,10 +374,14 @@ def run_and_tell_pid(postgres: Cluster, statement: str) -> int:
     return pid
 
 
-def test_the_defaults_alone_are_a_valid_configuration(otelcol: Path) -> None:
+def test_the_defaults_alone_are_a_valid_configuration() -> None:
     """Docker sets no variable that it need not set."""
     result = subprocess.run(
-        [otelcol, "validate", "--config", CONFIG], env={}, capture_output=True, text=True, check=False
+        [binary("otelcol"), "validate", "--config", CONFIG],
+        env={},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert (result.returncode, result.stderr) == (0, "")
 
@@ -615,9 +609,9 @@ def test_log_store_is_told_which_fields_make_a_stream(collector: Collector, sink
     assert sink.log_headers[0]["Vl-Stream-Fields"] == "service.name,severity_text"
 
 
-def test_nothing_is_lost_or_doubled_when_store_and_collector_die(otelcol: Path, tmp_path: Path) -> None:
+def test_nothing_is_lost_or_doubled_when_store_and_collector_die(tmp_path: Path) -> None:
     """Lines read while the store is away lie on disk, also for the collector that comes after a kill -9."""
-    collector = Collector(otelcol, tmp_path, str(tmp_path / "no.json"), free_port(), free_port())
+    collector = Collector(binary("otelcol"), tmp_path, str(tmp_path / "no.json"), free_port(), free_port())
     append(collector.access_log, *(access_line(f"before {i}") for i in range(50)))
     try:
         collector.start()

@@ -4,12 +4,10 @@ import json
 import os
 import re
 import subprocess
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -19,12 +17,13 @@ import pytest
 import yaml
 
 from local_stack.back_ends import BackEnds
-from local_stack.build import PROGRAMS, build, cache_dir
 from local_stack.services import Service
 from local_stack.settings import Settings
 from local_stack.state import State
 from tests.ports import free_port
+from tests.programs import binary
 from tests.waiting import eventually, until_up
+from tests.webhook import Webhook
 
 MONITORING = Path(__file__).parents[2] / "monitoring"
 DEADLINE = 30
@@ -40,33 +39,19 @@ groups:
 """
 
 
-@pytest.fixture(scope="module")
-def program(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Returns a program's binary, built where it is missing."""
-
-    def find(name: str) -> Path:
-        wanted = next(program for program in PROGRAMS if name in program.binaries)
-        log = tmp_path_factory.mktemp("build") / "build.log"
-        return next(path for path in build(wanted, cache_dir(os.environ), log=log) if path.name == name)
-
-    return find
-
-
-def test_prometheus_accepts_dockers_files(program: Callable[[str], Path]) -> None:
+def test_prometheus_accepts_dockers_files() -> None:
     """The folder as it is mounted, targets and rules included."""
-    _check_prometheus(program("promtool"), MONITORING / "prometheus")
+    _check_prometheus(binary("promtool"), MONITORING / "prometheus")
 
 
 @pytest.mark.parametrize("speedup", [1, 20, 60])
-def test_prometheus_accepts_the_local_stacks_files(
-    program: Callable[[str], Path], tmp_path: Path, speedup: float
-) -> None:
+def test_prometheus_accepts_the_local_stacks_files(tmp_path: Path, speedup: float) -> None:
     """The same file beside targets that have this machine's ports; rules and intervals sped up or not."""
     state = State(tmp_path)
     settings = Settings(http_port=12344, prometheus_port=12345, alert_speedup=speedup)
-    BackEnds(settings, state).service("prometheus", program("prometheus"))
+    BackEnds(settings, state).service("prometheus", binary("prometheus"))
     folder = state.config / "prometheus"
-    _check_prometheus(program("promtool"), folder)
+    _check_prometheus(binary("promtool"), folder)
     targets = "".join(file.read_text() for file in (folder / "targets").iterdir())
     assert "127.0.0.1:12345" in targets
     assert "$" not in targets
@@ -84,69 +69,54 @@ def test_both_ways_of_running_probe_the_same_services() -> None:
     assert docker == local
 
 
-def test_the_blackbox_exporter_accepts_its_configuration_and_has_every_module_that_is_asked_for(
-    program: Callable[[str], Path],
-) -> None:
+def test_the_blackbox_exporter_accepts_its_configuration_and_has_every_module_that_is_asked_for() -> None:
     """One that it does not have would be a failed probe for ever."""
     config = MONITORING / "blackbox" / "blackbox.yml"
-    _check([program("blackbox_exporter"), f"--config.file={config}", "--config.check"])
+    _check([binary("blackbox_exporter"), f"--config.file={config}", "--config.check"])
     asked_for = {module for _, module in _probes(MONITORING / "prometheus" / "targets")}
     assert asked_for == yaml.safe_load(config.read_text())["modules"].keys()
 
 
-def test_jaeger_accepts_its_configuration_with_the_defaults_alone(program: Callable[[str], Path]) -> None:
+def test_jaeger_accepts_its_configuration_with_the_defaults_alone() -> None:
     """Docker sets no variable that it need not set."""
-    _check([program("jaeger"), "validate", "--config", MONITORING / "jaeger" / "config.yaml"])
+    _check([binary("jaeger"), "validate", "--config", MONITORING / "jaeger" / "config.yaml"])
 
 
 @pytest.mark.parametrize("speedup", [1, 20])
-def test_alertmanager_starts_as_the_local_stack_starts_it(
-    program: Callable[[str], Path], tmp_path: Path, speedup: float
-) -> None:
+def test_alertmanager_starts_as_the_local_stack_starts_it(tmp_path: Path, speedup: float) -> None:
     """With nothing configured, and with a configuration that its own tool accepts."""
     state = State(tmp_path / "state")
     state.create()
     (tmp_path / "secrets").mkdir()
     port = free_port()
     settings = Settings(alertmanager_port=port, alert_speedup=speedup, alert_secrets_dir=tmp_path / "secrets")
-    service = BackEnds(settings, state).service("alertmanager", program("alertmanager"))
+    service = BackEnds(settings, state).service("alertmanager", binary("alertmanager"))
     with running(service, lambda: _is_ready(port)):
-        _check([program("amtool"), "check-config", state.run / "alertmanager.yml"])
+        _check([binary("amtool"), "check-config", state.run / "alertmanager.yml"])
 
 
-class Receiver(ThreadingHTTPServer):
+class AlertReceiver(Webhook):
     """Takes the place of Alertmanager, and keeps the alerts that Prometheus sends."""
+
+    path = "/api/v2/alerts"
 
     def __init__(self) -> None:
         self.alerts: list[dict[str, Any]] = []
-        super().__init__(("127.0.0.1", 0), TakesAlerts)
+        super().__init__()
 
-
-class TakesAlerts(BaseHTTPRequestHandler):
-    """Answers one POST of alerts."""
-
-    server: Receiver
-
-    def do_POST(self) -> None:
+    def take(self, path: str, _content_type: str | None, body: bytes) -> tuple[int, str, str]:
         """Keep what comes."""
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.alerts.extend(json.loads(body))
-        self.send_response(HTTPStatus.OK)
-        self.end_headers()
-
-    def log_message(self, *args: object) -> None:
-        """Say nothing."""
+        if path != self.path:
+            return HTTPStatus.NOT_FOUND, "text/plain", ""
+        self.alerts.extend(json.loads(body))
+        return HTTPStatus.OK, "text/plain", ""
 
 
 @pytest.fixture
-def receiver() -> Iterator[Receiver]:
+def receiver() -> Iterator[AlertReceiver]:
     """A receiver that listens."""
-    with Receiver() as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
+    with AlertReceiver() as server:
         yield server
-        server.shutdown()
-        thread.join()
 
 
 @pytest.mark.parametrize(
@@ -160,9 +130,8 @@ def receiver() -> Iterator[Receiver]:
     ],
 )
 def test_alerts_link_to_where_the_environment_says_and_are_not_labelled_with_it(
-    program: Callable[[str], Path],
     tmp_path: Path,
-    receiver: Receiver,
+    receiver: AlertReceiver,
     environment: dict[str, str],
     links: dict[str, str],
 ) -> None:
@@ -170,10 +139,8 @@ def test_alerts_link_to_where_the_environment_says_and_are_not_labelled_with_it(
     state = State(tmp_path)
     state.create()
     port = free_port()
-    settings = Settings(
-        http_port=1, prometheus_port=port, alertmanager_port=receiver.server_port, alert_speedup=60
-    )
-    service = BackEnds(settings, state).service("prometheus", program("prometheus"))
+    settings = Settings(http_port=1, prometheus_port=port, alertmanager_port=receiver.port, alert_speedup=60)
+    service = BackEnds(settings, state).service("prometheus", binary("prometheus"))
     rule = state.config / "prometheus" / "rules" / "test.yml"
     rule.write_text(RULE)
     with running(replace(service, environment=environment), lambda: _is_ready(port)):
