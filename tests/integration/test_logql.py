@@ -17,6 +17,7 @@ import yaml
 from local_stack.build import cache_dir
 from local_stack.services import digest_files
 from observability_checks.backends import loki
+from tests.boards import targets
 from tests.documents import fenced
 from tests.queries import DOCUMENTS
 
@@ -132,14 +133,7 @@ def test_every_logql_expression_is_one(source: Callable[[], Iterator[str]], erro
 
 def test_no_query_of_a_dashboard_is_missed():
     """Every panel that asks Loki, counted by hand."""
-    boards = [json.loads(file.read_text()) for file in (ROOT / "monitoring").rglob("dashboards/*.json")]
-    asked = [
-        target["expr"]
-        for board in boards
-        for panel in board["panels"]
-        for target in panel.get("targets", [])
-        if target["datasource"]["uid"] == "loki"
-    ]
+    asked = [target["expr"] for _, _, target in targets("loki")]
     assert len(asked) > 10
     assert set(asked) <= set(of_grafana())
 

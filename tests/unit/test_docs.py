@@ -1,6 +1,5 @@
 """The documents say what the code has: nothing is missing, nothing is left over."""
 
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,9 @@ from data_store.settings import DataStoreSettings
 from document_api.settings import DocumentApiSettings
 from local_stack.settings import Settings as StackSettings
 from observability.signals import METRICS, Attribute, Span
+from tests.boards import boards
 from tests.documents import fenced
+from tests.promql import metrics
 from tests.queries import document_queries, rules
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -34,16 +35,8 @@ WITHOUT_AN_ALERT = {"CorrelationIdMissing", "DatabaseTracingNotWorking"}
 OTHERS_METRICS = re.compile(
     r"up|process_(resident_memory_bytes|start_time_seconds)|system_\w+|probe_\w+|otelcol_\w+|prometheus_\w+|alertmanager_\w+"
 )
-# What is left of an expression once this is taken away: metrics' names and functions.
-NO_NAME = re.compile(
-    r"\b(by|on|without|ignoring|group_left|group_right)\s*\([^)]*\)|\"[^\"]*\"|\{[^}]*\}|\[[^]]*\]|\b(and|or|unless|bool)\b"
-)
-PART_OF_A_HISTOGRAM = re.compile(r"_(bucket|count|sum)$")
 
-BOARDS = {
-    (board := json.loads(file.read_text()))["uid"]: board
-    for file in sorted((ROOT / "monitoring" / "grafana" / "dashboards").glob("*.json"))
-}
+BOARDS = {board["uid"]: board for board in boards().values()}
 MOST_BYTES_OF_A_PICTURE = 200_000
 
 
@@ -219,16 +212,8 @@ def test_queries_of_documents_ask_for_metrics_that_are_recorded():
     queries = list(document_queries())
     assert queries
     for query in queries:
-        bare = NO_NAME.sub(" ", query.expression)
-        names = re.findall(r"(?<![\w:])([a-z_][\w:]*)\b(?!\s*\()", bare)
-        unknown = [
-            name
-            for name in names
-            if PART_OF_A_HISTOGRAM.sub("", name) not in known
-            and name not in known
-            and not OTHERS_METRICS.fullmatch(name)
-        ]
-        assert unknown == [], str(query)
+        unknown = metrics(query.expression) - known
+        assert {name for name in unknown if not OTHERS_METRICS.fullmatch(name)} == set(), str(query)
 
 
 def test_the_guide_shows_every_board_and_every_picture_once():
@@ -236,8 +221,7 @@ def test_the_guide_shows_every_board_and_every_picture_once():
     shown = re.findall(r"!\[[^]]+\]\(docs/pictures/([^)]+)\)", DASHBOARD)
     there = sorted(file.name for file in (ROOT / "docs" / "pictures").iterdir())
     assert sorted(shown) == there
-    boards = {file.stem for file in (ROOT / "monitoring" / "grafana" / "dashboards").glob("*.json")}
-    assert boards <= {Path(name).stem for name in shown}
+    assert boards().keys() <= {Path(name).stem for name in shown}
 
 
 def test_pictures_are_small():

@@ -1,34 +1,23 @@
 """The pictures ask the local stack's log store what the boards ask Loki, and write values for people."""
 
 import ast
-import json
 import re
 import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from monitoring.pictures.logql import NotTranslatedError, translated
 from monitoring.pictures.units import shown
+from tests.boards import targets
 
 ROOT = Path(__file__).parents[2]
-DASHBOARDS = ROOT / "monitoring" / "grafana" / "dashboards"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 # What draws, as it is imported and as it is installed.
 DRAWING = {"matplotlib": "matplotlib", "PIL": "pillow"}
 OURS = {"document_api", "monitoring", "observability", "observability_checks"}
-
-
-def targets() -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield each query of Loki with the kind of its panel."""
-    for board in sorted(DASHBOARDS.glob("*.json")):
-        for panel in json.loads(board.read_text())["panels"]:
-            for target in panel.get("targets", []):
-                if target["datasource"]["type"] == "loki":
-                    yield panel["type"], target
 
 
 def imported() -> Iterator[str]:
@@ -69,10 +58,10 @@ def test_types_are_checked_alike_with_what_draws_and_without_it() -> None:
 
 def test_every_question_of_the_boards_to_loki_is_translated() -> None:
     """Lines where the panel lists lines, numbers everywhere else."""
-    asked = list(targets())
+    asked = [(panel["type"], target["expr"]) for _, panel, target in targets("loki")]
     assert asked
-    for kind, target in asked:
-        assert bool(translated(target["expr"]).statistics) == (kind != "logs"), target["expr"]
+    for kind, expression in asked:
+        assert bool(translated(expression).statistics) == (kind != "logs"), expression
 
 
 @pytest.mark.parametrize(
