@@ -41,9 +41,10 @@ class _Handler(BaseHTTPRequestHandler):
         status, content_type, answer = self._webhook.take(self.path, self.headers["Content-Type"], body)
         self.send_response(status)
         self.send_header("Content-Type", content_type)
-        self.send_header("Content-Length", str(len(answer)))
+        content = answer.encode()
+        self.send_header("Content-Length", str(len(content)))
         self.end_headers()
-        self.wfile.write(answer.encode())
+        self.wfile.write(content)
 
     def log_message(self, *_: object) -> None:
         """Say nothing."""

@@ -4,11 +4,9 @@ import json
 import os
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -34,6 +32,7 @@ from tests.e2e.faults import failing_inserts, slow_inserts
 from tests.ports import free_port
 from tests.records import LINE_FIELDS
 from tests.waiting import eventually, until_up
+from tests.webhook import Webhook
 
 SECONDS = 30
 # What cannot be made to happen from outside.
@@ -47,37 +46,18 @@ REPORT = sample_text(2, 2)
 Found = TypeVar("Found")
 
 
-class Model(BaseHTTPRequestHandler):
+class Model(Webhook):
     """A model behind the OpenAI-compatible API that has one answer, and refuses what it does not like."""
 
-    def do_POST(self) -> None:
+    path = "/v1"
+
+    def take(self, _path: str, _content_type: str | None, body: bytes) -> tuple[int, str, str]:
         """Answer a chat."""
-        asked = self.rfile.read(int(self.headers["Content-Length"]))
-        status = 500 if b"unlikable" in asked else 200
         answer = {
             "choices": [{"message": {"content": "A summary."}, "finish_reason": "stop"}],
             "usage": {"prompt_tokens": 7, "completion_tokens": 3},
         }
-        self.send_response(status)
-        self.end_headers()
-        self.wfile.write(json.dumps(answer).encode())
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
-
-
-@contextmanager
-def model() -> Iterator[str]:
-    """Serve the model."""
-    server = HTTPServer(("127.0.0.1", 0), Model)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/v1"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+        return 500 if b"unlikable" in body else 200, "application/json", json.dumps(answer)
 
 
 @contextmanager
@@ -153,11 +133,11 @@ def traffic(
         create_engine(database_url(port, "guessed"), poolclass=NullPool).connect()
     password = database_password(State(stack.state))
     verbose = {"DATABASE_URL": database_url(port, password), "LOG_LEVEL": "DEBUG"}
-    with model() as base, service(stack, "data_store", **verbose) as store:
+    with Model() as model, service(stack, "data_store", **verbose) as store:
         settings = {
             "DATA_STORE_URL": store,
             "UPLOAD_DIR": str(tmp_path_factory.mktemp("uploads")),
-            "LLM_BASE_URL": base,
+            "LLM_BASE_URL": model.url,
             "LLM_MODEL": MODEL,
         }
         with service(stack, "document_api", **settings) as url:
