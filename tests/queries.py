@@ -16,6 +16,12 @@ DOCUMENTS: Final = (
     ROOT / "observability-dashboard.md",
     *sorted((ROOT / "docs" / "runbooks").glob("*.md")),
 )
+# Parts of the names of counters that the collector makes only once it loses something.
+COLLECTOR_FAILURES: Final = (
+    "otelcol_exporter_enqueue_failed_",
+    "otelcol_exporter_send_failed_",
+    "otelcol_exporter_(send|enqueue)_failed_",
+)
 # What Grafana puts in the place of its variables before it asks: "all", and a range that holds some samples.
 VARIABLES: Final = (
     (re.compile(r"\$__(rate_interval|range|interval|auto)"), "1m"),

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from local_stack.build import PROGRAMS, build, cache_dir
-from tests.queries import Query, dashboard_queries, document_queries
+from tests.queries import COLLECTOR_FAILURES, Query, dashboard_queries, document_queries, recording_queries
 
 ROOT = Path(__file__).parents[2]
 SELECTED = re.compile(r"label_values\((.*), (\w+)\)")
@@ -21,9 +21,20 @@ SELECTED = re.compile(r"label_values\((.*), (\w+)\)")
 @pytest.fixture(scope="module")
 def promtool(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Prometheus' checker, built where it is missing."""
-    program = next(program for program in PROGRAMS if "promtool" in program.binaries)
+    return binary("promtool", tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def otelcol(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The collector, built where it is missing."""
+    return binary("otelcol", tmp_path_factory)
+
+
+def binary(name: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build a program of the stack where it is missing."""
+    program = next(program for program in PROGRAMS if name in program.binaries)
     log = tmp_path_factory.mktemp("build") / "build.log"
-    return next(path for path in build(program, cache_dir(os.environ), log=log) if path.name == "promtool")
+    return next(path for path in build(program, cache_dir(os.environ), log=log) if path.name == name)
 
 
 def boards() -> Iterator[dict[str, Any]]:
@@ -68,6 +79,23 @@ def test_every_query_of_the_dashboards_is_promql(promtool: Path, tmp_path: Path)
 def test_the_parser_refuses_what_is_no_promql(promtool: Path, tmp_path: Path) -> None:
     """A check that takes everything would check nothing."""
     assert check(promtool, tmp_path, ["sum by job (up)"]).returncode != 0
+
+
+def test_the_collectors_counters_of_losses_have_these_names(otelcol: Path) -> None:
+    """It makes each only once it loses something: what it is going to call them stands in its program."""
+    failures = re.compile(r"otelcol_exporter_(?:send|enqueue)_failed_(?:spans|log_records|metric_points)")
+    known = {
+        f"{found.decode()}_total" for found in re.findall(failures.pattern.encode(), otelcol.read_bytes())
+    }
+    expressions = [query.expression for query in (*dashboard_queries(), *recording_queries())]
+    asked = [
+        found
+        for part in COLLECTOR_FAILURES
+        for found in re.findall(rf"{re.escape(part)}[\w.+]+", " ".join(expressions))
+    ]
+    assert asked
+    assert [each for each in asked if not any(re.fullmatch(each, name) for name in known)] == []
+    assert [name for name in known if not any(re.fullmatch(each, name) for each in asked)] == []
 
 
 def computed(
