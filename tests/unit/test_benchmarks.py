@@ -1,0 +1,181 @@
+"""The arithmetic of the benchmarks: what is made of the rounds, and when they are not believed."""
+
+import importlib.util
+import json
+from dataclasses import replace
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from benchmarks.figures import noise, ratio, spread
+from benchmarks.load import BOUNDARY, CONTENT_BYTES, Load, content, multipart
+from benchmarks.report import Report, Table
+from benchmarks.rounds import Round, accepted
+from benchmarks.sides import SIDES
+from benchmarks.throughput import METHODS, PROCESSES, Summary, statements, summarise, tables
+
+RSS = {side.name: {"api": 90.0, "store": 100.0} for side in SIDES}
+
+
+def a_round(side: str, method: str, *, rate: float, us: float = 100.0) -> Round:
+    """Return a round in which every process used the same."""
+    load = Load(
+        requests=int(rate * 10),
+        seconds=10.0,
+        failed=0,
+        p50_ms=1.0,
+        p95_ms=2.0,
+        p99_ms=3.0,
+        wrk_cpu_seconds=0.1,
+    )
+    return Round(
+        side=side,
+        method=method,
+        load=load,
+        cpu_us=dict.fromkeys(PROCESSES, us),
+        signals={"spans": 7.0, "log_records": 3.0, "metric_points": 1.0},
+        foreign_cpu=0.01,
+    )
+
+
+def summaries(**rates: float) -> list[Summary]:
+    """Return what one round each comes to, with these rates of GET and PUT alike."""
+    return summarise(
+        [
+            a_round(side.name, method, rate=rates[side.name.replace("-", "_")])
+            for side in SIDES
+            for method in METHODS
+        ],
+        RSS,
+    )
+
+
+def test_the_spread_is_the_distance_of_the_extremes_over_the_median() -> None:
+    """One slow round among three is seen, however good the median is."""
+    assert spread([90, 100, 130]) == pytest.approx(0.4)
+
+
+def test_the_spread_of_nothing_is_nothing() -> None:
+    """A side that did nothing at all divides by nothing."""
+    assert spread([0, 0]) == 0
+
+
+def test_a_ratio_to_nothing_is_none() -> None:
+    """It is not infinite: it was not measured."""
+    assert ratio(3, 0) is None
+    assert ratio(3, 2) == pytest.approx(1.5)
+
+
+def test_close_rounds_on_a_quiet_machine_are_believed() -> None:
+    """Neither bound is crossed."""
+    assert noise({"robin": [100, 105, 110]}, [0.02, 0.10]) == []
+
+
+def test_rounds_too_far_apart_are_named_with_their_side() -> None:
+    """The other side's were close."""
+    reasons = noise({"robin": [100, 130], "stock": [50, 51]}, [0.0])
+
+    assert reasons == ["robin: its rounds are 26% apart (bound: 15%)"]
+
+
+def test_a_machine_that_others_use_is_noisy_though_the_rounds_agree() -> None:
+    """A steady neighbour slows all rounds alike."""
+    assert noise({"robin": [100, 101]}, [0.01, 0.3]) == [
+        "others used 30% of the machine in a round (bound: 10%)"
+    ]
+
+
+def test_a_single_round_is_never_believed() -> None:
+    """Its spread is zero for want of a second one."""
+    assert noise({"robin": [100]}, [0.0]) == ["one round says nothing of the spread"]
+
+
+def test_a_summary_is_the_median_of_its_own_rounds() -> None:
+    """Neither another side's rounds nor another method's get into it."""
+    rounds = [
+        *(a_round("robin", "GET", rate=rate, us=us) for rate, us in ((100, 9), (300, 8), (110, 1))),
+        a_round("stock", "GET", rate=7),
+        a_round("robin", "PUT", rate=5),
+    ]
+
+    first = summarise(rounds, RSS)[0]
+
+    assert (first.side, first.method, first.rate, first.cpu_us["api"]) == ("robin", "GET", 110, 8)
+    assert first.spread == pytest.approx(200 / 110)
+
+
+def test_each_method_has_a_table_with_a_row_for_each_side() -> None:
+    """Every row has a cell for each column."""
+    made = tables(summaries(robin=500, robin_off=600, stock=100, stock_off=200, limit=1000))
+
+    assert [[row[0] for row in table.rows] for table in made] == [[side.name for side in SIDES]] * 2
+    assert {len(row) for table in made for row in table.rows} == {len(made[0].head)}
+    assert made[0].rows[0][1:5] == ("500", "0%", "5.00x", "0.50x")
+
+
+def test_a_goal_is_met_from_its_bound_on() -> None:
+    """Five times the stock pair exactly is five times; half of the limit is not 55 %."""
+    said = statements(summaries(robin=500, robin_off=600, stock=100, stock_off=200, limit=1000))
+
+    assert "GET: 5.00x the stock pair, goal 5.00x: met" in said
+    assert "PUT: 0.50x the limit pair, goal 0.55x: not met" in said
+
+
+def test_telemetry_costs_what_services_and_collector_use_more_with_it() -> None:
+    """Both services and the collector are counted, and the throughput that goes."""
+    made = summaries(robin=400, robin_off=500, stock=100, stock_off=200, limit=1000)
+    with_it = replace(made[0], cpu_us={"api": 300.0, "store": 200.0, "collector": 110.0})
+
+    said = statements([with_it, *made[1:]])
+
+    assert "GET: telemetry costs robin 310 us of CPU a request and 20% of its throughput" in said
+
+
+def test_what_the_collector_took_by_otlp_is_read_from_its_metrics() -> None:
+    """What it read from files, and what it refused, is not counted."""
+    text = """\
+# TYPE otelcol_receiver_accepted_spans counter
+otelcol_receiver_accepted_spans_total{receiver="otlp",transport="grpc"} 70
+otelcol_receiver_accepted_log_records_total{receiver="otlp",transport="grpc"} 1.5e+06
+otelcol_receiver_accepted_log_records_total{receiver="file_log/nginx",transport=""} 9
+otelcol_receiver_refused_spans_total{receiver="otlp",transport="grpc"} 5
+"""
+
+    assert accepted(text) == {"spans": 70, "log_records": 1.5e6, "metric_points": 0}
+
+
+def test_the_document_is_a_kibibyte_in_one_part() -> None:
+    """The sides are compared at the size that the goal names."""
+    assert len(content()) == CONTENT_BYTES == 1024
+    body = multipart(content())
+    assert body.startswith(f"--{BOUNDARY}\r\n".encode())
+    assert body.endswith(content() + f"\r\n--{BOUNDARY}--\r\n".encode())
+
+
+@pytest.mark.parametrize("module", sorted({name for side in SIDES for name in (side.api, side.store)}))
+def test_every_side_names_modules_that_are_there(module: str) -> None:
+    """Found, not imported: the peers need packages of their own."""
+    assert importlib.util.find_spec(module) is not None
+
+
+def test_a_report_says_that_the_machine_was_too_noisy(tmp_path: Path) -> None:
+    """On the terminal with the reason, and in the file, which also holds every figure."""
+    report = Report(
+        goal="throughput",
+        noise=["others used 30% of the machine"],
+        tables=[Table("GET", ("side", "req/s"), [("robin", "500")])],
+        statements=["GET: 5.00x"],
+        data={"rounds": [a_round("robin", "GET", rate=500)]},
+    )
+    console = Console(record=True, width=100, file=StringIO())
+
+    report.show(console)
+    report.write(tmp_path / "report.json", {"commit": "abc"})
+
+    assert "TOO NOISY" in console.export_text()
+    written = json.loads((tmp_path / "report.json").read_text())
+    assert written["noise"] == ["others used 30% of the machine"]
+    assert written["commit"] == "abc"
+    assert written["rounds"][0]["load"]["requests"] == 5000
