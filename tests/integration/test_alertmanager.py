@@ -392,20 +392,10 @@ INHIBITION: Final[dict[str, tuple[Alert, list[Alert], list[Alert]]]] = {
         [symptom("document-api", area) for area in SYMPTOMS],
         [symptom("document-api", "resources"), symptom("nginx", "requests")],
     ),
-    "data-store down over document-api down": (
-        down("data-store"),
-        [down("document-api")],
-        [down("nginx")],
-    ),
     "postgresql down over the symptoms of both services": (
         down("postgresql"),
         [symptom(service, area) for service in SERVICES for area in SYMPTOMS],
         [*(symptom(service, "resources") for service in SERVICES), symptom("nginx", "requests")],
-    ),
-    "postgresql down over both services down": (
-        down("postgresql"),
-        [down(service) for service in SERVICES],
-        [down("nginx")],
     ),
     "blackbox exporter down over probes that are not made": (
         alert("BackEndDown", severity="warning", service="blackbox-exporter", area="pipeline"),
