@@ -16,6 +16,8 @@ from local_stack.state import State, write_atomically
 MONITORING = CHECKOUT / "monitoring"
 COLLECTOR_CONFIG = CHECKOUT / "otel-collector-config.yaml"
 RESEND_DELAY = "1m"  # Prometheus' own default
+# It sends an alert again with the first evaluation after that, 75 seconds after the last time.
+DISPATCH_DELAY = "90s"
 
 
 @dataclass(frozen=True)
@@ -150,8 +152,8 @@ class BackEnds:
                 f"--web.listen-address={_address(port)}",
                 f"--web.external-url=http://localhost:{port}",
                 "--cluster.listen-address=",
-                # As long as Prometheus may take to tell it of everything that fires: a cause before its consequences.
-                f"--dispatch.start-delay={shorter(RESEND_DELAY, self.settings.alert_speedup)}",
+                # Until Prometheus has told it of everything that fires: causes with their consequences.
+                f"--dispatch.start-delay={shorter(DISPATCH_DELAY, self.settings.alert_speedup)}",
             ),
             environment={name: value for name, value in self.environment.items() if name.startswith("ALERT_")}
             | {

@@ -23,8 +23,8 @@ _HEADER: Final = """\
 _DESCRIPTION: Final = (
     "{{ $value | humanizePercentage }} of the requests to {{ $labels.service }} in the last %(long)s missed the "
     "objective {{ $labels.slo }}, which is a burn rate above %(factor)s"
-    '{{ range query (printf "slo:error_budget_remaining:ratio{slo=%%q, service=%%q}" $labels.slo $labels.service) }}'
-    "; {{ . | value | humanizePercentage }} of the budget of %(window)s is left{{ end }}."
+    '{{ range query (printf "100 * slo:error_budget_remaining:ratio{slo=%%q, service=%%q}" $labels.slo $labels.service) }}'
+    '; {{ . | value | printf "%%.1f" }}%% of the budget of %(window)s is left{{ end }}.'
 )
 
 _Rule = dict[str, Any]
