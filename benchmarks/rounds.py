@@ -29,6 +29,7 @@ ACCEPTED = re.compile(
 class Round:
     """What one side did in one round."""
 
+    number: int
     side: str
     method: str
     load: Load
@@ -37,7 +38,9 @@ class Round:
     foreign_cpu: float  # share of the machine that neither the sides nor wrk used
 
 
-def measure(system: System, side: RunningSide, requests: Requests, method: str, seconds: int) -> Round:
+def measure(
+    system: System, side: RunningSide, requests: Requests, method: str, seconds: int, *, number: int = 0
+) -> Round:
     """Load a side, and wait until its telemetry has come through: that is part of what a request costs."""
     watched = {**side.processes, **system.shared}
     cpu_before = cpu_of(watched)
@@ -52,6 +55,7 @@ def measure(system: System, side: RunningSide, requests: Requests, method: str, 
         name: (after - cpu_before[name]) * 1e6 / measured.requests for name, after in cpu_of(watched).items()
     }
     return Round(
+        number=number,
         side=side.side.name,
         method=method,
         load=measured,

@@ -18,7 +18,7 @@ METHODS = ("GET", "PUT")
 # Goal, in times the other side.
 GOALS = {"stock": 5.0, "limit": 0.55}
 WARM_UP_SECONDS = 2
-PROCESSES = ("nginx", "api", "store", "postgres", "collector", "sink", "wrk")
+SERVING = ("nginx", "api", "store", "postgres", "collector")
 MIB = 2**20
 
 
@@ -30,10 +30,16 @@ class Summary:
     method: str
     rate: float
     spread: float
+    times: Mapping[str, float | None]  # the rate over that of each other side
     p95_ms: float
     cpu_us: Mapping[str, float]
     signals: Mapping[str, float]
     rss_mib: Mapping[str, float]
+
+    @property
+    def sum_us(self) -> float:
+        """CPU microseconds a request of everything that serves it."""
+        return sum(self.cpu_us[name] for name in SERVING)
 
     @property
     def services_us(self) -> float:
@@ -78,7 +84,9 @@ def _rounds(system: System, options: Options) -> list[Round]:
     for number in range(options.rounds):
         for method in METHODS:
             for running in system.sides:
-                one = measure(system, running, requests[running.side.name], method, options.seconds)
+                one = measure(
+                    system, running, requests[running.side.name], method, options.seconds, number=number
+                )
                 rounds.append(one)
                 progress.step(
                     f"round {number + 1}: {method} of {running.side.title}: {one.load.rate:.0f} requests/s"
@@ -87,27 +95,37 @@ def _rounds(system: System, options: Options) -> list[Round]:
 
 
 def summarise(rounds: Sequence[Round], rss_mib: Mapping[str, Mapping[str, float]]) -> list[Summary]:
-    """Return the medians of each method and side, in the order of the rounds."""
-    pairs = dict.fromkeys((one.method, one.side) for one in rounds)
+    """Return what each method and side comes to, the methods in their order, the sides in that of the rounds."""
+    sides = list(dict.fromkeys(one.side for one in rounds))
     return [
-        _summary([one for one in rounds if (one.method, one.side) == pair], rss_mib[pair[1]])
-        for pair in sorted(pairs, key=lambda pair: METHODS.index(pair[0]))
+        _summary(side, [one for one in rounds if one.method == method], rss_mib[side])
+        for method in METHODS
+        for side in sides
     ]
 
 
-def _summary(rounds: Sequence[Round], rss_mib: Mapping[str, float]) -> Summary:
-    rates = [one.load.rate for one in rounds]
-    first = rounds[0]
+def _summary(side: str, rounds: Sequence[Round], rss_mib: Mapping[str, float]) -> Summary:
+    own = [one for one in rounds if one.side == side]
+    rates = [one.load.rate for one in own]
     return Summary(
-        side=first.side,
-        method=first.method,
+        side=side,
+        method=own[0].method,
         rate=median(rates),
         spread=spread(rates),
-        p95_ms=median(one.load.p95_ms for one in rounds),
-        cpu_us={name: median(one.cpu_us[name] for one in rounds) for name in first.cpu_us},
-        signals={name: median(one.signals[name] for one in rounds) for name in first.signals},
+        times={base: times(side, base, rounds) for base in dict.fromkeys(one.side for one in rounds)},
+        p95_ms=median(one.load.p95_ms for one in own),
+        cpu_us={name: median(one.cpu_us[name] for one in own) for name in own[0].cpu_us},
+        signals={name: median(one.signals[name] for one in own) for name in own[0].signals},
         rss_mib=rss_mib,
     )
+
+
+def times(side: str, base: str, rounds: Sequence[Round]) -> float | None:
+    """Return the median of a side's rate over another's of the same round: minutes apart, machines differ."""
+    rates = {(one.number, one.side): one.load.rate for one in rounds}
+    found = [ratio(rate, rates[number, base]) for (number, name), rate in rates.items() if name == side]
+    known = [each for each in found if each is not None]
+    return median(known) if known else None
 
 
 def tables(summaries: Sequence[Summary]) -> list[Table]:
@@ -117,23 +135,23 @@ def tables(summaries: Sequence[Summary]) -> list[Table]:
             title=f"{method}: requests a second, and CPU microseconds a request",
             head=(
                 "side", "req/s", "spread", "x stock", "x limit", "p95 ms",
-                *PROCESSES, "RSS api", "RSS store", "spans",
+                *SERVING, "sum", "RSS api", "RSS store", "spans",
             ),
-            rows=[_row(each, rates) for each in summaries if each.method == method],
+            rows=[_row(each) for each in summaries if each.method == method],
         )
         for method in METHODS
-        for rates in [{each.side: each.rate for each in summaries if each.method == method}]
     ]  # fmt: skip
 
 
-def _row(summary: Summary, rates: Mapping[str, float]) -> tuple[str, ...]:
+def _row(summary: Summary) -> tuple[str, ...]:
     return (
         summary.side,
         f"{summary.rate:.0f}",
         f"{summary.spread:.0%}",
-        *(_times(ratio(summary.rate, rates[base])) for base in GOALS),
+        *(_times(summary.times[base]) for base in GOALS),
         f"{summary.p95_ms:.0f}",
-        *(f"{summary.cpu_us[name]:.0f}" for name in PROCESSES),
+        *(f"{summary.cpu_us[name]:.0f}" for name in SERVING),
+        f"{summary.sum_us:.0f}",
         *(f"{summary.rss_mib[role]:.0f}" for role in ("api", "store")),
         f"{summary.signals['spans']:.1f}",
     )
@@ -145,7 +163,7 @@ def statements(summaries: Sequence[Summary]) -> list[str]:
     for method in METHODS:
         by_side = {each.side: each for each in summaries if each.method == method}
         for base, goal in GOALS.items():
-            reached = ratio(by_side["robin"].rate, by_side[base].rate)
+            reached = by_side["robin"].times[base]
             met = "met" if reached is not None and reached >= goal else "not met"
             lines.append(f"{method}: {_times(reached)} the {base} pair, goal {goal:.2f}x: {met}")
         lines.extend(
@@ -156,7 +174,7 @@ def statements(summaries: Sequence[Summary]) -> list[str]:
 
 
 def _telemetry_costs(side: Summary, without: Summary) -> str:
-    lost = 1 - (ratio(side.rate, without.rate) or 0)
+    lost = 1 - (side.times[without.side] or 0)
     return (
         f"telemetry costs {side.side} {side.services_us - without.services_us:.0f} us of CPU a request "
         f"and {lost:.0%} of its throughput"

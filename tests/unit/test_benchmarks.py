@@ -14,12 +14,12 @@ from benchmarks.load import BOUNDARY, CONTENT_BYTES, Load, content, multipart
 from benchmarks.report import Report, Table
 from benchmarks.rounds import Round, accepted
 from benchmarks.sides import SIDES
-from benchmarks.throughput import METHODS, PROCESSES, Summary, statements, summarise, tables
+from benchmarks.throughput import METHODS, SERVING, Summary, statements, summarise, tables, times
 
 RSS = {side.name: {"api": 90.0, "store": 100.0} for side in SIDES}
 
 
-def a_round(side: str, method: str, *, rate: float, us: float = 100.0) -> Round:
+def a_round(side: str, method: str, *, rate: float, us: float = 100.0, number: int = 0) -> Round:
     """Return a round in which every process used the same."""
     load = Load(
         requests=int(rate * 10),
@@ -31,10 +31,11 @@ def a_round(side: str, method: str, *, rate: float, us: float = 100.0) -> Round:
         wrk_cpu_seconds=0.1,
     )
     return Round(
+        number=number,
         side=side,
         method=method,
         load=load,
-        cpu_us=dict.fromkeys(PROCESSES, us),
+        cpu_us=dict.fromkeys(SERVING, us),
         signals={"spans": 7.0, "log_records": 3.0, "metric_points": 1.0},
         foreign_cpu=0.01,
     )
@@ -94,16 +95,37 @@ def test_a_single_round_is_never_believed() -> None:
 
 def test_a_summary_is_the_median_of_its_own_rounds() -> None:
     """Neither another side's rounds nor another method's get into it."""
+    robin = ((100, 9), (300, 8), (110, 1))
     rounds = [
-        *(a_round("robin", "GET", rate=rate, us=us) for rate, us in ((100, 9), (300, 8), (110, 1))),
-        a_round("stock", "GET", rate=7),
-        a_round("robin", "PUT", rate=5),
+        *(a_round("robin", "GET", rate=rate, us=us, number=i) for i, (rate, us) in enumerate(robin)),
+        *(a_round("stock", "GET", rate=7, number=i) for i in range(3)),
+        *(a_round(side, "PUT", rate=5) for side in ("robin", "stock")),
     ]
 
     first = summarise(rounds, RSS)[0]
 
     assert (first.side, first.method, first.rate, first.cpu_us["api"]) == ("robin", "GET", 110, 8)
     assert first.spread == pytest.approx(200 / 110)
+    assert first.sum_us == 8 * len(SERVING)
+
+
+def test_rates_are_compared_within_a_round() -> None:
+    """The machine was twice as fast in the second round, for both: its median is not held against either."""
+    rounds = [
+        a_round(side, "GET", rate=rate * speed, number=number)
+        for number, speed in enumerate((1, 2, 10))
+        for side, rate in (("robin", 300), ("stock", 100))
+    ]
+    rounds[1] = replace(
+        rounds[1], load=replace(rounds[1].load, requests=999_999)
+    )  # one stray round of stock's
+
+    assert times("robin", "stock", rounds) == pytest.approx(3)
+
+
+def test_a_rate_over_nothing_is_unknown() -> None:
+    """A side without a single answer is no base."""
+    assert times("robin", "stock", [a_round("robin", "GET", rate=3), a_round("stock", "GET", rate=0)]) is None
 
 
 def test_each_method_has_a_table_with_a_row_for_each_side() -> None:
@@ -126,7 +148,7 @@ def test_a_goal_is_met_from_its_bound_on() -> None:
 def test_telemetry_costs_what_services_and_collector_use_more_with_it() -> None:
     """Both services and the collector are counted, and the throughput that goes."""
     made = summaries(robin=400, robin_off=500, stock=100, stock_off=200, limit=1000)
-    with_it = replace(made[0], cpu_us={"api": 300.0, "store": 200.0, "collector": 110.0})
+    with_it = replace(made[0], cpu_us={**made[0].cpu_us, "api": 300.0, "store": 200.0, "collector": 110.0})
 
     said = statements([with_it, *made[1:]])
 
