@@ -9,6 +9,9 @@ from typing import Any, Final
 
 import yaml
 
+from tests.boards import targets
+from tests.documents import fenced
+
 ROOT: Final = Path(__file__).parents[1]
 MONITORING: Final = ROOT / "monitoring"
 DOCUMENTS: Final = (
@@ -43,11 +46,8 @@ class Query:
 
 def dashboard_queries() -> Iterator[Query]:
     """Yield each panel's, with Grafana's variables filled in."""
-    for board in sorted((MONITORING / "grafana" / "dashboards").glob("*.json")):
-        for panel in json.loads(board.read_text())["panels"]:
-            for target in panel.get("targets", []):
-                if target["datasource"]["type"] == "prometheus":
-                    yield Query(f"{board.stem}, {panel['title']}", _filled(target["expr"]))
+    for board, panel, target in targets("prometheus"):
+        yield Query(f"{board}, {panel['title']}", _filled(target["expr"]))
 
 
 def recording_queries() -> Iterator[Query]:
@@ -73,7 +73,7 @@ def document_queries() -> Iterator[Query]:
     """Yield those in fenced blocks, and in the rows of tables that name the signal `metrics`."""
     for document in DOCUMENTS:
         text = document.read_text()
-        found = re.findall(r"^```promql\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+        found = fenced(text, "promql")
         for row in re.findall(r"^\|[^|]*\| metrics \|(.*)\|$", text, re.MULTILINE):
             found += re.findall(r"`([^`]+)`", row)
         yield from (Query(document.name, each.strip()) for each in found)
@@ -82,8 +82,7 @@ def document_queries() -> Iterator[Query]:
 def logsql_queries() -> Iterator[Query]:
     """Yield the documents' queries of VictoriaLogs."""
     for document in DOCUMENTS:
-        for each in re.findall(r"^```logsql\n(.*?)^```", document.read_text(), re.MULTILINE | re.DOTALL):
-            yield Query(document.name, each.strip())
+        yield from (Query(document.name, each) for each in fenced(document.read_text(), "logsql"))
 
 
 def selectors(tree: Any) -> Iterator[str]:

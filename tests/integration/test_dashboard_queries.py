@@ -1,7 +1,5 @@
 """Prometheus' own parser takes every PromQL expression of the dashboards, and some are computed out of known samples."""
 
-import json
-import os
 import re
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -11,7 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from local_stack.build import PROGRAMS, build, cache_dir
+from tests.boards import boards
+from tests.programs import binary
 from tests.queries import COLLECTOR_FAILURES, Query, dashboard_queries, document_queries, recording_queries
 
 ROOT = Path(__file__).parents[2]
@@ -19,38 +18,25 @@ SELECTED = re.compile(r"label_values\((.*), (\w+)\)")
 
 
 @pytest.fixture(scope="module")
-def promtool(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Prometheus' checker, built where it is missing."""
-    return binary("promtool", tmp_path_factory)
+def promtool() -> Path:
+    """Prometheus' checker."""
+    return binary("promtool")
 
 
 @pytest.fixture(scope="module")
-def otelcol(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The collector, built where it is missing."""
-    return binary("otelcol", tmp_path_factory)
-
-
-def binary(name: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Build a program of the stack where it is missing."""
-    program = next(program for program in PROGRAMS if name in program.binaries)
-    log = tmp_path_factory.mktemp("build") / "build.log"
-    return next(path for path in build(program, cache_dir(os.environ), log=log) if path.name == name)
-
-
-def boards() -> Iterator[dict[str, Any]]:
-    """Yield every dashboard."""
-    for file in sorted((ROOT / "monitoring" / "grafana" / "dashboards").glob("*.json")):
-        yield json.loads(file.read_text())
+def otelcol() -> Path:
+    """The collector."""
+    return binary("otelcol")
 
 
 def annotations() -> Iterator[str]:
     """Yield what marks moments on the dashboards."""
-    return (each["expr"] for board in boards() for each in board["annotations"]["list"])
+    return (each["expr"] for board in boards().values() for each in board["annotations"]["list"])
 
 
 def choices() -> Iterator[str]:
     """Yield the series whose labels are the values of a variable."""
-    for board in boards():
+    for board in boards().values():
         for variable in board["templating"]["list"]:
             if variable["type"] == "query":
                 found = SELECTED.fullmatch(variable["query"]["query"])

@@ -16,22 +16,19 @@ from monitoring.generate.boards import BOARDS
 from monitoring.generate.panels import RUNBOOKS, Target, below, lines, thresholds
 from monitoring.generate.promql import share, zero_unless
 from observability.signals import METRICS, TELEMETRY_DROPPED, MetricSpec
+from tests.boards import FILES
+from tests.promql import metrics
+from tests.queries import rules
 
 ROOT: Final = Path(__file__).parents[2]
 MONITORING: Final = ROOT / "monitoring"
-FILES: Final = sorted((MONITORING / "grafana" / "dashboards").glob("*.json"))
 SOURCES: Final[Mapping[str, str]] = {
     source["uid"]: source["type"]
     for source in yaml.safe_load(
         (MONITORING / "grafana" / "provisioning" / "datasources" / "robin.yaml").read_text()
     )["datasources"]
 }
-RULES: Final = [
-    rule
-    for file in sorted((MONITORING / "prometheus" / "rules").glob("*.yml"))
-    for group in yaml.safe_load(file.read_text())["groups"]
-    for rule in group["rules"]
-]
+RULES: Final = list(rules())
 COLUMNS: Final = 24
 # Lines and traces have no numbers.
 WITHOUT_NUMBERS: Final = "string"
@@ -71,7 +68,6 @@ OUTERMOST: Final = re.compile(
 )
 NAME: Final = re.compile(r"\b[a-zA-Z_][\w:]*\b(?!\s*\()")
 LIMIT: Final = re.compile(r"[<>] ([\d.]+)(?![\d.])|\[(\d+)m\]\)$", re.MULTILINE)
-NOT_A_NAME: Final = {"or", "and", "bool", "by"}
 PART_OF_A_HISTOGRAM: Final = re.compile(r"_(?:bucket|count|sum)$")
 WINDOW: Final = re.compile(r"\b(?:rate|increase)\([^[]*\[([^]]*)\]")
 VARIABLE: Final = re.compile(r"\$\{?(\w*[a-z]\w*)")
@@ -139,13 +135,6 @@ def numbers() -> Iterator[tuple[str, dict[str, Any]]]:
         for panel in panels(board):
             if panel["fieldConfig"]["defaults"]["unit"] != WITHOUT_NUMBERS:
                 yield board.stem, panel
-
-
-def names(expression: str) -> set[str]:
-    """Return the metrics that a PromQL expression names, a histogram without its suffix."""
-    bare = re.sub(r"\{[^}]*\}|\[[^]]*\]", " ", GROUPING.sub(" ", STRING.sub(" ", expression)))
-    found = {name for name in NAME.findall(bare) if name not in NOT_A_NAME}
-    return {name if name in OWN else PART_OF_A_HISTOGRAM.sub("", name) for name in found}
 
 
 def labels_of(metric: str) -> frozenset[str] | None:
@@ -240,15 +229,15 @@ def test_every_panel_of_numbers_has_thresholds_in_order() -> None:
 def test_every_query_asks_for_metrics_that_are_there() -> None:
     """A name that nobody records would be an empty panel."""
     assert [
-        (str(query), name) for query in queries() for name in names(query.text) if labels_of(name) is None
+        (str(query), name) for query in queries() for name in metrics(query.text) if labels_of(name) is None
     ] == []
-    assert [str(query) for query in queries() if not names(query.text)] == []
+    assert [str(query) for query in queries() if not metrics(query.text)] == []
 
 
 def test_every_recorded_series_is_recorded_by_a_rule() -> None:
     """Under the name that the dashboards use."""
     recorded = {rule["record"] for rule in RULES if "record" in rule}
-    used = {name for query in queries() for name in names(query.text) if ":" in name}
+    used = {name for query in queries() for name in metrics(query.text) if ":" in name}
     assert used
     assert used - recorded == set()
 
@@ -261,7 +250,7 @@ def test_every_label_is_one_of_the_metric() -> None:
             known = labels_of(PART_OF_A_HISTOGRAM.sub("", metric) if metric not in OWN else metric) or set()
             used = set(re.findall(r"(\w+)\s*(?:=~|!~|!=|=)", STRING.sub('""', matchers)))
             wrong += [(str(query), metric, label) for label in used - known]
-        known = frozenset[str]().union(*(labels_of(name) or () for name in names(query.text)))
+        known = frozenset[str]().union(*(labels_of(name) or () for name in metrics(query.text)))
         used = {label.strip() for labels in GROUPING.findall(query.text) for label in labels.split(",")}
         wrong += [(str(query), label) for label in used - known]
     assert wrong == []
@@ -340,7 +329,7 @@ def test_a_choice_of_everything_takes_all_values(board: Path) -> None:
 
 def test_every_metric_of_the_contract_is_on_a_dashboard() -> None:
     """What is measured can be seen."""
-    shown = set[str]().union(*(names(query.text) for query in queries()))
+    shown = set[str]().union(*(metrics(query.text) for query in queries()))
     assert OWN.keys() - shown == set()
 
 
@@ -409,7 +398,7 @@ def test_every_annotation_asks_for_metrics_that_are_there() -> None:
     for board in FILES:
         asked = {each["name"]: each["expr"] for each in read(board)["annotations"]["list"]}
         assert asked.keys() == {"Alerts", "Restarts"}
-        assert [name for text in asked.values() for name in names(text) if labels_of(name) is None] == []
+        assert [name for text in asked.values() for name in metrics(text) if labels_of(name) is None] == []
 
 
 def test_lines_of_one_request_are_none_while_no_request_is_named() -> None:
@@ -440,7 +429,7 @@ def test_panels_of_lost_telemetry_name_the_signals_that_are_counted() -> None:
     told = [
         query.panel["description"].lower()
         for query in queries()
-        if TELEMETRY_DROPPED.prometheus_name in names(query.text)
+        if TELEMETRY_DROPPED.prometheus_name in metrics(query.text)
     ]
     assert len(told) == 3
     signals = TELEMETRY_DROPPED.labels["signal"]
