@@ -6,6 +6,7 @@ from statistics import median
 # Beyond these a comparison is not to be relied upon.
 WIDEST_SPREAD = 0.15
 MOST_FOREIGN_CPU = 0.10
+WIDEST_LOOP_SPREAD = 0.10
 
 
 def spread(values: Sequence[float]) -> float:
@@ -19,10 +20,13 @@ def ratio(value: float, base: float) -> float | None:
     return value / base if base else None
 
 
-def noise(rates: Mapping[str, Sequence[float]], foreign_cpu: Sequence[float]) -> list[str]:
+def noise(
+    rates: Mapping[str, Sequence[float]], foreign_cpu: Sequence[float], loop_ms: Sequence[float]
+) -> list[str]:
     """Return why the figures are not to be relied upon, nothing when they are.
 
-    `rates` are each side's rounds, `foreign_cpu` the share of the machine that others used in each round.
+    `rates` are each side's rounds; of each round, `foreign_cpu` is the share of the machine that others used, `loop_ms`
+    the time of a fixed piece of work.
     """
     reasons = [
         f"{side}: its rounds are {spread(values):.0%} apart (bound: {WIDEST_SPREAD:.0%})"
@@ -32,6 +36,10 @@ def noise(rates: Mapping[str, Sequence[float]], foreign_cpu: Sequence[float]) ->
     worst = max(foreign_cpu, default=0.0)
     if worst > MOST_FOREIGN_CPU:
         reasons.append(f"others used {worst:.0%} of the machine in a round (bound: {MOST_FOREIGN_CPU:.0%})")
+    if loop_ms and spread(loop_ms) > WIDEST_LOOP_SPREAD:
+        reasons.append(
+            f"the machine's own speed changed by {spread(loop_ms):.0%} (bound: {WIDEST_LOOP_SPREAD:.0%})"
+        )
     if any(len(values) < 2 for values in rates.values()):  # noqa: PLR2004
         reasons.append("one round says nothing of the spread")
     return reasons

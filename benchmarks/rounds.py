@@ -18,6 +18,8 @@ QUIET_WINDOW_SECONDS = 0.5
 # The SDK sends what is left over after 5 s at the latest.
 TELEMETRY_SECONDS = 6.0
 LONGEST_SETTLING_SECONDS = 15.0
+LOOPS = 10
+LOOP_LENGTH = 500_000
 SIGNALS = ("spans", "log_records", "metric_points")
 ACCEPTED = re.compile(
     r'^otelcol_receiver_accepted_(spans|log_records|metric_points)_total\{[^}]*receiver="otlp"[^}]*\} (\S+)$',
@@ -36,6 +38,7 @@ class Round:
     cpu_us: Mapping[str, float]  # CPU microseconds a request, by process
     signals: Mapping[str, float]  # what the collector took a request, by kind
     foreign_cpu: float  # share of the machine that neither the sides nor wrk used
+    loop_ms: float  # a fixed piece of work just before: how fast the machine was
 
 
 def measure(
@@ -43,6 +46,7 @@ def measure(
 ) -> Round:
     """Load a side, and wait until its telemetry has come through: that is part of what a request costs."""
     watched = {**side.processes, **system.shared}
+    loop = _loop_ms()
     cpu_before = cpu_of(watched)
     signals_before = accepted(httpx.get(system.collector_metrics_url, trust_env=False).text)
     busy, ours, began = _busy(), _total(system.processes()), time.monotonic()
@@ -62,6 +66,7 @@ def measure(
         cpu_us={**cpu, "wrk": measured.wrk_cpu_seconds * 1e6 / measured.requests},
         signals={name: (signals[name] - signals_before[name]) / measured.requests for name in SIGNALS},
         foreign_cpu=max(0.0, foreign / capacity),
+        loop_ms=loop,
     )
 
 
@@ -91,6 +96,16 @@ def _settle(processes: Iterable[psutil.Process], least_seconds: float) -> None:
 
 def _total(processes: Iterable[psutil.Process]) -> float:
     return sum(usage(process).cpu_seconds for process in processes)
+
+
+def _loop_ms() -> float:
+    """Time the same work each time: a virtual machine is slower while its host's other guests are busy."""
+    best = float("inf")
+    for _ in range(LOOPS):
+        began = time.thread_time()
+        sum(range(LOOP_LENGTH))
+        best = min(best, time.thread_time() - began)
+    return best * 1e3
 
 
 def _busy() -> float:

@@ -66,7 +66,7 @@ def run(options: Options) -> Report:
     }
     return Report(
         goal="throughput",
-        noise=noise(rates, [one.foreign_cpu for one in rounds]),
+        noise=noise(rates, [one.foreign_cpu for one in rounds], [one.loop_ms for one in rounds]),
         tables=tables(summaries),
         statements=statements(summaries),
         data={"rounds": rounds, "summaries": summaries},

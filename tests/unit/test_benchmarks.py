@@ -38,6 +38,7 @@ def a_round(side: str, method: str, *, rate: float, us: float = 100.0, number: i
         cpu_us=dict.fromkeys(SERVING, us),
         signals={"spans": 7.0, "log_records": 3.0, "metric_points": 1.0},
         foreign_cpu=0.01,
+        loop_ms=5.0,
     )
 
 
@@ -71,26 +72,33 @@ def test_a_ratio_to_nothing_is_none() -> None:
 
 def test_close_rounds_on_a_quiet_machine_are_believed() -> None:
     """Neither bound is crossed."""
-    assert noise({"robin": [100, 105, 110]}, [0.02, 0.10]) == []
+    assert noise({"robin": [100, 105, 110]}, [0.02, 0.10], [5.0, 5.5]) == []
 
 
 def test_rounds_too_far_apart_are_named_with_their_side() -> None:
     """The other side's were close."""
-    reasons = noise({"robin": [100, 130], "stock": [50, 51]}, [0.0])
+    reasons = noise({"robin": [100, 130], "stock": [50, 51]}, [0.0], [5.0])
 
     assert reasons == ["robin: its rounds are 26% apart (bound: 15%)"]
 
 
 def test_a_machine_that_others_use_is_noisy_though_the_rounds_agree() -> None:
     """A steady neighbour slows all rounds alike."""
-    assert noise({"robin": [100, 101]}, [0.01, 0.3]) == [
+    assert noise({"robin": [100, 101]}, [0.01, 0.3], [5.0]) == [
         "others used 30% of the machine in a round (bound: 10%)"
+    ]
+
+
+def test_a_machine_that_changes_its_speed_is_noisy_though_nobody_uses_it() -> None:
+    """The hypervisor gives and takes without a trace in the guest's own figures."""
+    assert noise({"robin": [100, 101]}, [0.0, 0.0], [5.0, 6.0]) == [
+        "the machine's own speed changed by 18% (bound: 10%)"
     ]
 
 
 def test_a_single_round_is_never_believed() -> None:
     """Its spread is zero for want of a second one."""
-    assert noise({"robin": [100]}, [0.0]) == ["one round says nothing of the spread"]
+    assert noise({"robin": [100]}, [0.0], [5.0]) == ["one round says nothing of the spread"]
 
 
 def test_a_summary_is_the_median_of_its_own_rounds() -> None:
