@@ -1,31 +1,75 @@
-"""The HTTP client of this service: httpx's API on aiohttp's transport (docs/adr/0003)."""
+"""The HTTP client between the services: aiohttp's own (docs/adr/0008)."""
 
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Final
 
 import aiohttp
-import httpx
-from httpx_aiohttp import HttpxAiohttpClient
+from yarl import URL
 
 # Less than the 5 s after which uvicorn closes an idle connection: a request sent into one that closes is lost.
 _KEEPALIVE_SECONDS: Final = 4.0
 
 
-def http_client(base_url: str, *, timeout_seconds: float, connections: int) -> httpx.AsyncClient:
-    """Return a client with keep-alive connections; it is to be used as an async context manager."""
-    limits = httpx.Limits(
-        max_connections=connections,
-        max_keepalive_connections=connections,
-        keepalive_expiry=_KEEPALIVE_SECONDS,
-    )
-    return HttpxAiohttpClient(base_url=base_url, timeout=timeout_seconds, limits=limits, trust_env=False)
+class NoAnswer(Exception):  # noqa: N818  what happened, in the words of those who catch it
+    """No usable answer came; `never_sent` tells whether the request surely did not reach the server."""
+
+    def __init__(self, reason: str, *, never_sent: bool) -> None:
+        super().__init__(reason)
+        self.never_sent = never_sent
 
 
-def never_sent(error: httpx.TransportError) -> bool:
-    """Tell whether a request surely did not reach the server.
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a server answered."""
 
-    The transport calls every lost connection a ConnectTimeout, one that broke after the request was sent too: the
-    cause tells them apart.
-    """
-    return isinstance(error, httpx.ConnectError) or isinstance(
-        error.__cause__, (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
-    )
+    status: int
+    body: bytes
+
+
+class HttpClient:
+    """Sends requests to one server."""
+
+    def __init__(self, session: aiohttp.ClientSession, base: URL) -> None:
+        self._session = session
+        self._base = str(base).rstrip("/")
+        self.host = base.host or ""
+        self.port = base.port or 0
+
+    def url(self, path: str) -> str:
+        """Return the address of a path that needs no escaping."""
+        return self._base + path
+
+    async def send(
+        self, method: str, path: str, headers: Mapping[str, str], body: bytes | None = None
+    ) -> Answer:
+        """Send a request and read its answer, whatever its status; raises NoAnswer."""
+        url = URL(self.url(path), encoded=True)
+        try:
+            async with self._session.request(
+                method, url, headers=headers, data=body, allow_redirects=False
+            ) as response:
+                return Answer(response.status, await response.read())
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise NoAnswer(f"{type(error).__name__}: {error}", never_sent=_never_sent(error)) from error
+
+
+@asynccontextmanager
+async def http_client(
+    base_url: str, *, timeout_seconds: float, connections: int
+) -> AsyncIterator[HttpClient]:
+    """Lend a client with keep-alive connections to one server."""
+    base = URL(base_url)
+    async with aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=connections, keepalive_timeout=_KEEPALIVE_SECONDS),
+        timeout=aiohttp.ClientTimeout(connect=timeout_seconds, sock_read=timeout_seconds),
+        auth=aiohttp.BasicAuth.from_url(base),
+        cookie_jar=aiohttp.DummyCookieJar(),
+    ) as session:
+        yield HttpClient(session, base.with_user(None))
+
+
+def _never_sent(error: Exception) -> bool:
+    """Tell whether it was the connection that could not be made: of all others nobody knows how far they came."""
+    return isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)

@@ -1,8 +1,9 @@
 """The routes of documents."""
 
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel
 
 from document_api.documents.multipart import MultipartFile
 from document_api.documents.schemas import Document, UploadResponse
@@ -30,25 +31,33 @@ _MULTIPART_BODY: Final[dict[str, Any]] = {
 
 
 def _documents(request: Request) -> DocumentService:
+    """Return the service: a call, for FastAPI would run it as a dependency in a thread."""
     service: DocumentService = request.state.documents
     return service
-
-
-Documents = Annotated[DocumentService, Depends(_documents)]
 
 
 @router.put(
     "/upload-document",
     openapi_extra=_MULTIPART_BODY,  # the body is streamed by hand: FastAPI would spool it a second time
+    response_model=UploadResponse,
     responses=dict.fromkeys((400, 413, 415, 422, 502, 503, 504, 507), _PROBLEM),
 )
-async def upload_document(client_id: ClientId, request: Request, documents: Documents) -> UploadResponse:
+async def upload_document(client_id: ClientId, request: Request) -> Response:
     """Store one document: multipart/form-data with one part named `file`."""
-    document = await documents.upload(client_id, MultipartFile(request))
-    return UploadResponse(client_id=client_id, document_id=document.id, metadata=document)
+    document = await _documents(request).upload(client_id, MultipartFile(request))
+    return _json(UploadResponse(client_id=client_id, document_id=document.id, metadata=document))
 
 
-@router.get("/documents/{doc_id}", responses=dict.fromkeys((404, 422, 502, 503, 504), _PROBLEM))
-async def get_document(client_id: ClientId, doc_id: DocumentId, documents: Documents) -> Document:
+@router.get(
+    "/documents/{doc_id}",
+    response_model=Document,
+    responses=dict.fromkeys((404, 422, 502, 503, 504), _PROBLEM),
+)
+async def get_document(client_id: ClientId, doc_id: DocumentId, request: Request) -> Response:
     """Return a document's metadata with its summary; another client's document is not found."""
-    return await documents.retrieve(client_id, doc_id)
+    return _json(await _documents(request).retrieve(client_id, doc_id))
+
+
+def _json(answer: BaseModel) -> Response:
+    """Return an answer as it is: FastAPI would validate it a second time."""
+    return Response(answer.model_dump_json(), media_type="application/json")

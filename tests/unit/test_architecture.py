@@ -217,9 +217,13 @@ def test_nothing_happens_at_import(package: str) -> None:
 
 
 def test_the_client_between_the_services_is_made_in_one_place() -> None:
-    """docs/adr/0003: whoever makes another gets httpx's own, slow transport."""
-    users = {path.name for path in modules("document_api") if "httpx_aiohttp" in set(imports(path))}
-    assert users == {"http.py"}
+    """docs/adr/0008: httpx asks the model, whose answers take seconds."""
+
+    def users(library: str) -> set[str]:
+        return {path.name for path in modules("document_api") if library in set(imports(path))}
+
+    assert users("aiohttp") == {"http.py"}
+    assert users("httpx") == {"app.py", "llm.py"}
 
 
 def test_the_rules_for_ids_are_the_same_at_the_edge_in_the_services_and_in_the_database() -> None:
