@@ -1,6 +1,7 @@
 """The arithmetic of the results: medians, ratios, and whether the machine was quiet enough to believe them."""
 
 from collections.abc import Mapping, Sequence
+from math import ceil
 from statistics import median
 
 # Beyond these a comparison is not to be relied upon.
@@ -18,6 +19,21 @@ def spread(values: Sequence[float]) -> float:
 def ratio(value: float, base: float) -> float | None:
     """Return how many times the base a value is, None where the base is nothing."""
     return value / base if base else None
+
+
+def at_least(value: float | None, goal: float) -> str:
+    """Say whether a goal is met from which on more is better."""
+    return "met" if value is not None and value >= goal else "not met"
+
+
+def at_most(value: float | None, goal: float) -> str:
+    """Say whether a goal is met up to which less is better."""
+    return "met" if value is not None and value <= goal else "not met"
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """Return the smallest value that so large a share of the values does not exceed."""
+    return sorted(values)[max(0, ceil(share * len(values)) - 1)]
 
 
 def noise(

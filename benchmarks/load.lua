@@ -1,13 +1,57 @@
--- wrk's script: METHOD [FILE CONTENT_TYPE]; prints what was measured as one line of JSON.
+-- wrk's script; prints what was measured as one line of JSON. Its arguments are one of
+--   GET                                           the address it was given
+--   PUT FILE CONTENT_TYPE                         the file
+--   MIXED PATH FILE CONTENT_TYPE REQUESTS         in turn GET of the path and PUT of the file, until so many are answered
+--   DOCUMENTS COUNT CLIENTS                       GET of any of so many documents (benchmarks/documents.py made them)
+
+local requests = {}
+
+local function read(name)
+   local file = assert(io.open(name, "rb"))
+   local text = file:read("*a")
+   file:close()
+   return text
+end
+
+local function put(file, content_type)
+   wrk.method = "PUT"
+   wrk.body = read(file)
+   wrk.headers["Content-Type"] = content_type
+end
+
+function requests.GET() end
+
+function requests.PUT(args)
+   put(args[2], args[3])
+end
+
+function requests.MIXED(args)
+   local get = wrk.format("GET", args[2])
+   put(args[3], args[4])
+   local left, turn = tonumber(args[5]), 0
+   function request()
+      turn = turn + 1
+      return turn % 2 == 0 and get or wrk.format()
+   end
+   function response()
+      left = left - 1
+      if left == 0 then
+         wrk.thread:stop()
+      end
+   end
+end
+
+function requests.DOCUMENTS(args)
+   local count, clients = tonumber(args[2]), tonumber(args[3])
+   math.randomseed(os.time())
+   function request()
+      local id = math.random(count)
+      return wrk.format("GET", string.format("/clients/client-%d/documents/%d", id % clients, id))
+   end
+end
 
 function init(args)
-   wrk.method = args[1]
-   if args[2] then
-      local file = assert(io.open(args[2], "rb"))
-      wrk.body = file:read("*a")
-      file:close()
-      wrk.headers["Content-Type"] = args[3]
-   end
+   requests[args[1]](args)
 end
 
 function done(summary, latency)

@@ -12,6 +12,7 @@ import httpx
 
 from benchmarks.errors import BenchmarkError
 
+METHODS = ("GET", "PUT")
 CONNECTIONS = 32
 SCRIPT = Path(__file__).with_name("load.lua")
 CLIENT = "benchmark"
@@ -19,11 +20,17 @@ CONTENT_BYTES = 1024
 SENTENCE = b"The quick brown fox number %d jumps over the lazy dog of the benchmark. "
 BOUNDARY = "benchmark-boundary"
 CONTENT_TYPE = f"multipart/form-data; boundary={BOUNDARY}"
+HEAD = (
+    f"--{BOUNDARY}\r\n"
+    'Content-Disposition: form-data; name="file"; filename="benchmark.txt"\r\n'
+    "Content-Type: text/plain\r\n\r\n"
+).encode()
+TAIL = f"\r\n--{BOUNDARY}--\r\n".encode()
 
 
 @dataclass(frozen=True)
 class Load:
-    """What wrk saw in one round."""
+    """What the client saw in one round."""
 
     requests: int
     seconds: float
@@ -31,7 +38,7 @@ class Load:
     p50_ms: float
     p95_ms: float
     p99_ms: float
-    wrk_cpu_seconds: float
+    client_cpu_seconds: float
 
     @property
     def rate(self) -> float:
@@ -62,12 +69,7 @@ def content() -> bytes:
 
 def multipart(data: bytes) -> bytes:
     """Return the body of an upload."""
-    head = (
-        f"--{BOUNDARY}\r\n"
-        'Content-Disposition: form-data; name="file"; filename="benchmark.txt"\r\n'
-        "Content-Type: text/plain\r\n\r\n"
-    )
-    return head.encode() + data + f"\r\n--{BOUNDARY}--\r\n".encode()
+    return HEAD + data + TAIL
 
 
 def prepare(url: str, folder: Path) -> Requests:
@@ -90,20 +92,29 @@ def prepare(url: str, folder: Path) -> Requests:
 
 
 def load(requests: Requests, method: str, seconds: int) -> Load:
-    """Load a side for so long; a round with a failed request is no measurement."""
+    """Load a side for so long with one of its requests."""
     url, arguments = requests.command(method)
+    return attack(url, arguments, seconds)
+
+
+def attack(url: str, arguments: Sequence[str], seconds: int) -> Load:
+    """Run wrk for so long, or until its script stops it; a round with a failed request is no measurement."""
     options = ["-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "--timeout", "10s", "-s", str(SCRIPT)]
-    before = _children_cpu()
+    before = children_cpu()
     done = subprocess.run(
         [wrk(), *options, url, "--", *arguments], capture_output=True, text=True, check=False
     )
-    cpu = _children_cpu() - before
+    cpu = children_cpu() - before
     if done.returncode != 0:
         raise BenchmarkError(f"wrk failed: {(done.stderr or done.stdout).strip()}")
-    measured = Load(**json.loads(done.stdout.splitlines()[-1]), wrk_cpu_seconds=cpu)
+    return believed(Load(**json.loads(done.stdout.splitlines()[-1]), client_cpu_seconds=cpu), url)
+
+
+def believed(measured: Load, url: str) -> Load:
+    """Return what was measured, unless a request failed."""
     if measured.failed or not measured.requests:
         raise BenchmarkError(
-            f"{method} {url}: {measured.failed} of {measured.requests} requests failed: see .robin/benchmarks/logs"
+            f"{url}: {measured.failed} of {measured.requests} requests failed: see .robin/benchmarks/logs"
         )
     return measured
 
@@ -116,6 +127,7 @@ def wrk() -> str:
     return path
 
 
-def _children_cpu() -> float:
+def children_cpu() -> float:
+    """Return the CPU seconds of all programs that were run and have ended."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime

@@ -32,6 +32,14 @@ class Usage:
 @contextmanager
 def running(service: Service, log: Path) -> Iterator[psutil.Process]:
     """Run a service until the block ends, once it is healthy."""
+    with launched(service, log) as process:
+        _wait_until_healthy(process, service, log)
+        yield psutil.Process(process.pid)
+
+
+@contextmanager
+def launched(service: Service, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a service until the block ends, from its very begin."""
     identity = pwd.getpwnam(service.user) if service.user else None
     with ExitStack() as stack:
         output = stack.enter_context(log.open("wb"))
@@ -48,8 +56,7 @@ def running(service: Service, log: Path) -> Iterator[psutil.Process]:
             start_new_session=True,  # Ctrl-C is ours to handle
         )
         stack.callback(_stop, process, service)
-        _wait_until_healthy(process, service, log)
-        yield psutil.Process(process.pid)
+        yield process
 
 
 def usage(process: psutil.Process) -> Usage:
@@ -71,9 +78,14 @@ def _wait_until_healthy(process: subprocess.Popen[bytes], service: Service, log:
     deadline = time.monotonic() + START_SECONDS
     while (problem := service.probe.problem()) is not None:
         if process.poll() is not None or time.monotonic() > deadline:
-            lines = "\n".join(f"    {line}" for line in tail([log], TELLING_LINES))
-            raise BenchmarkError(f"{service.name} does not run: {problem}\n  its last lines:\n{lines}")
+            raise not_running(service, problem, log)
         time.sleep(POLL_SECONDS)
+
+
+def not_running(service: Service, problem: str, log: Path) -> BenchmarkError:
+    """Return what to say of a service that does not become healthy."""
+    lines = "\n".join(f"    {line}" for line in tail([log], TELLING_LINES))
+    return BenchmarkError(f"{service.name} does not run: {problem}\n  its last lines:\n{lines}")
 
 
 def _stop(process: subprocess.Popen[bytes], service: Service) -> None:

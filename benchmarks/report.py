@@ -21,6 +21,39 @@ class Table:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Bars:
+    """A bar for each thing, at the median of its rounds, which are dots."""
+
+    title: str
+    unit: str
+    values: Mapping[str, Sequence[float]]
+    bound: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stacks:
+    """A bar for each thing, made of parts."""
+
+    title: str
+    unit: str
+    parts: Mapping[str, Mapping[str, float]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lines:
+    """Curves over one axis."""
+
+    title: str
+    unit: str
+    axis: str
+    points: Mapping[str, Sequence[tuple[float, float]]]
+    bound: float | None = None
+
+
+Chart = Bars | Stacks | Lines
+
+
+@dataclass(frozen=True, kw_only=True)
 class Report:
     """The outcome of one goal; `noise` says why it is not to be relied upon."""
 
@@ -28,6 +61,7 @@ class Report:
     noise: Sequence[str]
     tables: Sequence[Table]
     statements: Sequence[str]
+    charts: Sequence[Chart]
     data: Mapping[str, Any]
 
     def show(self, console: Console) -> None:

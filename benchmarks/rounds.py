@@ -3,16 +3,21 @@
 import os
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import median
 
 import httpx
 import psutil
 
-from benchmarks.load import Load, Requests, load
+from benchmarks.figures import noise, ratio
+from benchmarks.load import Load
+from benchmarks.options import Options
 from benchmarks.processes import usage
 from benchmarks.system import RunningSide, System
+from local_stack.progress import Progress
 
+WARM_UP_SECONDS = 2
 QUIET_CORES = 0.05
 QUIET_WINDOW_SECONDS = 0.5
 # The SDK sends what is left over after 5 s at the latest.
@@ -37,24 +42,54 @@ class Round:
     load: Load
     cpu_us: Mapping[str, float]  # CPU microseconds a request, by process
     signals: Mapping[str, float]  # what the collector took a request, by kind
-    foreign_cpu: float  # share of the machine that neither the sides nor wrk used
+    late_spans: float  # share of the spans that it took only after the load: their cost is not in the rate
+    foreign_cpu: float  # share of the machine that neither the sides nor the client used
     loop_ms: float  # a fixed piece of work just before: how fast the machine was
 
 
+# Loads a side with a method for so many seconds.
+Attack = Callable[[RunningSide, str, int], Load]
+
+
+def alternate(system: System, methods: Sequence[str], options: Options, attack: Attack) -> list[Round]:
+    """Warm every side up, then load them in turn, round after round."""
+    progress = Progress()
+    for method in methods:
+        for side in system.sides:
+            progress.step(f"warming up {method} of {side.side.title}")
+            measure(system, side, method, WARM_UP_SECONDS, attack)
+    return rounds_of(system, methods, options, attack)
+
+
+def rounds_of(system: System, methods: Sequence[str], options: Options, attack: Attack) -> list[Round]:
+    """Load the sides in turn, round after round."""
+    progress = Progress()
+    rounds = []
+    for number in range(options.rounds):
+        for method in methods:
+            for side in system.sides:
+                one = measure(system, side, method, options.seconds, attack, number=number)
+                rounds.append(one)
+                progress.step(
+                    f"round {number + 1}: {method} of {side.side.title}: {one.load.rate:.0f} requests/s"
+                )
+    return rounds
+
+
 def measure(
-    system: System, side: RunningSide, requests: Requests, method: str, seconds: int, *, number: int = 0
+    system: System, side: RunningSide, method: str, seconds: int, attack: Attack, *, number: int = 0
 ) -> Round:
     """Load a side, and wait until its telemetry has come through: that is part of what a request costs."""
     watched = {**side.processes, **system.shared}
-    loop = _loop_ms()
+    loop = loop_ms()
     cpu_before = cpu_of(watched)
-    signals_before = accepted(httpx.get(system.collector_metrics_url, trust_env=False).text)
-    busy, ours, began = _busy(), _total(system.processes()), time.monotonic()
-    measured = load(requests, method, seconds)
-    capacity = (time.monotonic() - began) * (os.cpu_count() or 1)
-    foreign = _busy() - busy - (_total(system.processes()) - ours) - measured.wrk_cpu_seconds
+    before = _accepted_by(system)
+    others = Others(system.processes())
+    measured = attack(side, method, seconds)
+    foreign = others.share(measured.client_cpu_seconds)
+    at_the_end = _accepted_by(system)
     _settle(watched.values(), TELEMETRY_SECONDS if side.side.telemetry else 0.0)
-    signals = accepted(httpx.get(system.collector_metrics_url, trust_env=False).text)
+    settled = _accepted_by(system)
     cpu = {
         name: (after - cpu_before[name]) * 1e6 / measured.requests for name, after in cpu_of(watched).items()
     }
@@ -63,11 +98,45 @@ def measure(
         side=side.side.name,
         method=method,
         load=measured,
-        cpu_us={**cpu, "wrk": measured.wrk_cpu_seconds * 1e6 / measured.requests},
-        signals={name: (signals[name] - signals_before[name]) / measured.requests for name in SIGNALS},
-        foreign_cpu=max(0.0, foreign / capacity),
+        cpu_us={**cpu, "client": measured.client_cpu_seconds * 1e6 / measured.requests},
+        signals={name: (settled[name] - before[name]) / measured.requests for name in SIGNALS},
+        late_spans=ratio(settled["spans"] - at_the_end["spans"], settled["spans"] - before["spans"]) or 0.0,
+        foreign_cpu=foreign,
         loop_ms=loop,
     )
+
+
+class Others:
+    """What of the machine is used by others than these processes, from now on."""
+
+    def __init__(self, processes: Sequence[psutil.Process]) -> None:
+        self._processes = processes
+        self._began = time.monotonic()
+        self._busy, self._ours = _busy(), _total(processes)
+
+    def share(self, client_cpu_seconds: float) -> float:
+        """Return it as a share of all cores, the client's use being ours too."""
+        capacity = (time.monotonic() - self._began) * (os.cpu_count() or 1)
+        ours = _total(self._processes) - self._ours + client_cpu_seconds
+        return max(0.0, (_busy() - self._busy - ours) / capacity)
+
+
+def reasons_to_doubt(rounds: Sequence[Round]) -> list[str]:
+    """Return why the rounds are not to be relied upon, nothing when they are."""
+    rates: dict[str, list[float]] = {}
+    for one in rounds:
+        rates.setdefault(f"{one.method} of {one.side}", []).append(one.load.rate)
+    return noise(rates, [one.foreign_cpu for one in rounds], [one.loop_ms for one in rounds])
+
+
+def times(
+    side: str, base: str, rounds: Sequence[Round], figure: Callable[[Load], float] = lambda load: load.rate
+) -> float | None:
+    """Return the median of a side's figure over another's of the same round: minutes apart, machines differ."""
+    figures = {(one.number, one.side): figure(one.load) for one in rounds}
+    found = [ratio(value, figures[number, base]) for (number, name), value in figures.items() if name == side]
+    known = [each for each in found if each is not None]
+    return median(known) if known else None
 
 
 def accepted(metrics: str) -> dict[str, float]:
@@ -76,6 +145,10 @@ def accepted(metrics: str) -> dict[str, float]:
     for kind, value in ACCEPTED.findall(metrics):
         taken[kind] += float(value)
     return taken
+
+
+def _accepted_by(system: System) -> dict[str, float]:
+    return accepted(httpx.get(system.collector_metrics_url, trust_env=False).text)
 
 
 def cpu_of(processes: Mapping[str, psutil.Process]) -> dict[str, float]:
@@ -98,7 +171,7 @@ def _total(processes: Iterable[psutil.Process]) -> float:
     return sum(usage(process).cpu_seconds for process in processes)
 
 
-def _loop_ms() -> float:
+def loop_ms() -> float:
     """Time the same work each time: a virtual machine is slower while its host's other guests are busy."""
     best = float("inf")
     for _ in range(LOOPS):

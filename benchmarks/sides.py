@@ -1,6 +1,12 @@
 """The sides of a comparison: pairs of services with the same routes, settings and neighbours."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from document_api.settings import DocumentApiSettings
+from local_stack.postgres import DATABASE
+
+MAX_UPLOAD_BYTES = DocumentApiSettings.model_fields["max_upload_bytes"].default
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -12,16 +18,27 @@ class Side:
     api: str
     store: str
     telemetry: bool
+    collected: bool = False  # whether the collector reads its nginx: a stock set-up has no such pipeline
+    workers: int = 1  # processes of each service
+    database: str = DATABASE
+    environment: Mapping[str, str] = field(default_factory=dict)  # further settings of both services
+
+    @property
+    def max_upload_bytes(self) -> int:
+        """What its nginx lets through."""
+        return int(self.environment.get("MAX_UPLOAD_BYTES", MAX_UPLOAD_BYTES))
 
 
+ROBIN = Side(
+    name="robin",
+    title="robin, all signals on",
+    api="document_api",
+    store="data_store",
+    telemetry=True,
+    collected=True,
+)
 SIDES = (
-    Side(
-        name="robin",
-        title="robin, all signals on",
-        api="document_api",
-        store="data_store",
-        telemetry=True,
-    ),
+    ROBIN,
     Side(
         name="robin-off",
         title="robin, telemetry off",

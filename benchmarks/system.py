@@ -1,16 +1,19 @@
 """Brings up what is measured: one PostgreSQL, one collector, and for each side an nginx and its two services."""
 
+import random
 import shutil
 import socket
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import psutil
 
+from benchmarks.errors import BenchmarkError
 from benchmarks.processes import running
 from benchmarks.sides import Side
 from local_stack import postgres
@@ -23,9 +26,19 @@ from local_stack.services import Service
 from local_stack.settings import CHECKOUT, Settings
 from local_stack.state import State
 
-FIRST_PORT = 21_000  # below those that the kernel gives to clients
-COLLECTED = "robin"  # the side whose nginx the collector reads: a stock set-up has no such pipeline
+FIRST_PORTS = range(21_000, 30_000, 100)  # below those that the kernel gives to clients
 SINK = Path(__file__).with_name("sink.yaml")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a side is run: its services in the order of starting, and where."""
+
+    side: Side
+    services: dict[str, Service]  # store, api, nginx
+    ports: dict[str, int]
+    folder: Path
+    database_url: str
 
 
 @dataclass(frozen=True)
@@ -35,16 +48,27 @@ class RunningSide:
     side: Side
     url: str
     processes: dict[str, psutil.Process]  # nginx, api, store
+    ports: dict[str, int]  # of the services: api, store
     folder: Path
+    database_url: str
+
+    def workers(self, role: str) -> list[psutil.Process]:
+        """Return the processes of a service that serve: its children, where it has several workers."""
+        process = self.processes[role]
+        return process.children(recursive=True) if self.side.workers > 1 else [process]
 
 
 @dataclass(frozen=True)
 class System:
     """Everything that runs: what the sides share, and the sides."""
 
-    shared: dict[str, psutil.Process]  # postgres, collector, sink
+    shared: dict[str, psutil.Process]  # postgres, collector, sink, prometheus
     sides: tuple[RunningSide, ...]
     collector_metrics_url: str
+    prometheus_url: str
+    logs: Path
+    ports: Iterator[int]  # free ones
+    plan: Callable[[Side], Plan]  # of one more side, which does not run
 
     def processes(self) -> list[psutil.Process]:
         """Return every process that was started."""
@@ -52,8 +76,19 @@ class System:
 
 
 @contextmanager
-def running_system(sides: Sequence[Side], home: Path, environment: dict[str, str]) -> Iterator[System]:
-    """Run everything in a folder of its own below `home`, of which the logs alone stay."""
+def running_system(
+    sides: Sequence[Side],
+    home: Path,
+    environment: dict[str, str],
+    *,
+    prometheus: bool = False,
+    databases: Iterable[str] = (),
+) -> Iterator[System]:
+    """Run everything in a folder of its own below `home`, of which the logs alone stay.
+
+    The back ends are a sink, but for Prometheus where its answers are part of what is measured. The databases are made
+    beside those of the sides.
+    """
     home.mkdir(parents=True, exist_ok=True)
     state = State(Path(tempfile.mkdtemp(prefix="run-", dir=home)))
     with ExitStack() as stack:
@@ -61,19 +96,22 @@ def running_system(sides: Sequence[Side], home: Path, environment: dict[str, str
         stack.callback(_keep_logs, state, home / "logs")
         stack.callback(shutil.rmtree, postgres.outside_home(state), ignore_errors=True)
         state.create()
-        yield _Starter(stack, state, environment).start(sides)
+        yield _Starter(stack, state, environment, prometheus=prometheus).start(sides, databases)
 
 
 class _Starter:
     """Starts one thing after the other; the stack stops them in the opposite order."""
 
-    def __init__(self, stack: ExitStack, state: State, environment: dict[str, str]) -> None:
+    def __init__(
+        self, stack: ExitStack, state: State, environment: dict[str, str], *, prometheus: bool
+    ) -> None:
         self._stack = stack
         self._state = state
         self._progress = Progress()
-        self._ports = _free_ports()
+        self._ports = free_ports()
         self._environment = environment
-        sink = next(self._ports)
+        self._prometheus = prometheus
+        self._sink_port = next(self._ports)
         self._settings = Settings(
             robin_state_dir=state.root,
             postgres_port=next(self._ports),
@@ -81,47 +119,65 @@ class _Starter:
             collector_health_port=next(self._ports),
             collector_metrics_port=next(self._ports),
             jaeger_otlp_port=next(self._ports),
-            prometheus_port=sink,
-            victorialogs_port=sink,
+            prometheus_port=next(self._ports) if prometheus else self._sink_port,
+            victorialogs_port=self._sink_port,
         )
 
-    def start(self, sides: Sequence[Side]) -> System:
+    def start(self, sides: Sequence[Side], databases: Iterable[str]) -> System:
         """Start everything."""
         cluster = postgres.place(self._state, self._settings.postgres_port)
         cluster.initialise(postgres.database_password(self._state))
-        program = next(program for program in PROGRAMS if program.name == "otelcol")
-        self._progress.step("starting PostgreSQL and the collector")
-        collector = build(program, cache_dir(self._environment), log=self._state.logs / "build-otelcol.log")[
-            0
-        ]
+        create_databases(cluster, {*databases, *(side.database for side in sides)} - {postgres.DATABASE})
+        self._progress.step("starting PostgreSQL, the collector and its back ends")
+        collector = self._binary("otelcol")
+        back_ends = BackEnds(self._settings, self._state)
+        shared = {"postgres": self._run(cluster.service()), "sink": self._run(self._sink(collector))}
+        if self._prometheus:
+            shared["prometheus"] = self._run(back_ends.service("prometheus", self._binary("prometheus")))
+        shared["collector"] = self._run(back_ends.service("otelcol", collector))
         return System(
-            {
-                "postgres": self._run(cluster.service()),
-                "sink": self._run(self._sink(collector)),
-                "collector": self._run(BackEnds(self._settings, self._state).service("otelcol", collector)),
-            },
+            shared,
             tuple(self._start_side(side) for side in sides),
             f"http://127.0.0.1:{self._settings.collector_metrics_port}/metrics",
+            f"http://127.0.0.1:{self._settings.prometheus_port}",
+            self._state.logs,
+            self._ports,
+            self.plan,
         )
+
+    def _binary(self, name: str) -> Path:
+        program = next(program for program in PROGRAMS if program.name == name)
+        return build(program, cache_dir(self._environment), log=self._state.logs / f"build-{name}.log")[0]
 
     def _start_side(self, side: Side) -> RunningSide:
         self._progress.step(f"starting {side.title}")
+        plan = self.plan(side)
+        return RunningSide(
+            side,
+            plan.services["nginx"].url,
+            {role: self._run(service) for role, service in plan.services.items()},
+            plan.ports,
+            plan.folder,
+            plan.database_url,
+        )
+
+    def plan(self, side: Side) -> Plan:
+        """Return how a side is run, on ports and in a folder of its own."""
         folder = self._state.root / side.name
         folder.mkdir()
         store, api, http = (next(self._ports) for _ in range(3))
-        return RunningSide(
+        return Plan(
             side,
-            f"http://127.0.0.1:{http}",
             {
-                "store": self._run(self._service(side, "store", side.store, store)),
-                "api": self._run(
-                    self._service(
-                        side, "api", side.api, api, data_store_url=f"http://127.0.0.1:{store}", folder=folder
-                    )
+                "store": self._service(side, "store", side.store, store),
+                "api": self._service(
+                    side, "api", side.api, api, data_store_url=f"http://127.0.0.1:{store}", folder=folder
                 ),
-                "nginx": self._run(self._nginx(side, folder, listen=http, upstream=api)),
+                "nginx": self._nginx(side, folder, listen=http, upstream=api),
             },
+            {"api": api, "store": store},
             folder,
+            self._database_url(side),
         )
 
     def _service(
@@ -135,14 +191,15 @@ class _Starter:
         folder: Path | None = None,
     ) -> Service:
         """Return a service of a side; all of them read the same variables."""
-        url = postgres.database_url(self._settings.postgres_port, postgres.database_password(self._state))
         environment = {
             "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{self._settings.otlp_grpc_port}",
             "OTEL_SDK_DISABLED": str(not side.telemetry).lower(),
             "PORT": str(port),
-            "DATABASE_URL": url,
+            "WORKERS": str(side.workers),
+            "DATABASE_URL": self._database_url(side),
             "DATA_STORE_URL": data_store_url,
             "UPLOAD_DIR": str(folder / "uploads") if folder else "",
+            **side.environment,
         }
         return Service(
             name=f"{side.name}-{role}",
@@ -155,12 +212,11 @@ class _Starter:
         )
 
     def _nginx(self, side: Side, folder: Path, *, listen: int, upstream: int) -> Service:
-        collected = side.name == COLLECTED
         balancer = LoadBalancer(
             listen=f"127.0.0.1:{listen}",
             upstream_ports=[upstream],
-            max_upload_bytes=self._settings.max_upload_bytes,
-            access_log=self._state.access_log if collected else folder / "access.json",
+            max_upload_bytes=side.max_upload_bytes,
+            access_log=self._state.access_log if side.collected else folder / "access.json",
             config_dir=folder / "nginx",
             run_dir=folder,
         )
@@ -182,7 +238,7 @@ class _Starter:
             command=(str(collector), "--config", str(SINK)),
             environment={
                 "SINK_GRPC_PORT": str(self._settings.jaeger_otlp_port),
-                "SINK_HTTP_PORT": str(self._settings.prometheus_port),
+                "SINK_HTTP_PORT": str(self._sink_port),
                 "SINK_HEALTH_PORT": str(health),
             },
             directory=CHECKOUT,
@@ -190,6 +246,10 @@ class _Starter:
             priority=0,
             url="",
         )
+
+    def _database_url(self, side: Side) -> str:
+        url = postgres.database_url(self._settings.postgres_port, postgres.database_password(self._state))
+        return urlsplit(url)._replace(path=f"/{side.database}").geturl()
 
     def _run(self, service: Service) -> psutil.Process:
         return self._stack.enter_context(running(service, self._state.logs / f"{service.name}.log"))
@@ -200,8 +260,22 @@ def _keep_logs(state: State, folder: Path) -> None:
     shutil.move(state.logs, folder)
 
 
-def _free_ports() -> Iterator[int]:
-    for port in range(FIRST_PORT, 2**16):
+def create_databases(cluster: postgres.Cluster, names: Iterable[str]) -> None:
+    """Make further databases of a cluster that does not run yet: over TCP nobody may."""
+    statements = "".join(f"CREATE DATABASE {name} OWNER {postgres.ROLE}\n" for name in sorted(names))
+    errors = postgres.run_as(
+        cluster.user,
+        [str(cluster.programs / "postgres"), "--single", "-D", str(cluster.data), "postgres"],
+        directory=cluster.home,
+        stdin=statements,
+    )
+    if "ERROR" in errors:
+        raise BenchmarkError(f"PostgreSQL could not make the databases: {errors}")
+
+
+def free_ports() -> Iterator[int]:
+    """Yield from a place of this run's own: two runs that begin at once would be told that the same port is free."""
+    for port in range(random.SystemRandom().choice(FIRST_PORTS), 2**16):
         with suppress(OSError):
             socket.create_server(("127.0.0.1", port)).close()
             yield port

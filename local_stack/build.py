@@ -26,6 +26,7 @@ SOURCES = Path(__file__).parent / "programs"
 
 # Reproducible (no paths, no VCS stamp), without debug symbols, and nothing newer than go.sum says.
 BUILD_FLAGS = ("-mod=readonly", "-trimpath", "-buildvcs=false", "-ldflags=-s -w")
+MAJOR_VERSION = re.compile(r"/v[0-9]+$")
 
 
 class BuildError(StackError):
@@ -43,8 +44,8 @@ class Program:
 
     @property
     def binaries(self) -> tuple[str, ...]:
-        """What Go names the binaries: after the package's folder, or after the module."""
-        return tuple(Path(package).name or self.name for package in self.packages)
+        """What Go names the binaries: after the package's folder, a major version left out, or after the module."""
+        return tuple(Path(MAJOR_VERSION.sub("", package)).name or self.name for package in self.packages)
 
     @property
     def module(self) -> Path:

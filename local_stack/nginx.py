@@ -57,7 +57,7 @@ class LoadBalancer:
         main = render(
             MAIN_TEMPLATE.read_text(),
             {
-                "NGINX_USER_DIRECTIVE": _user_directive(),
+                "NGINX_USER_DIRECTIVE": user_directive(),
                 "NGINX_PID_FILE": str(self.pid_file),
                 "NGINX_TEMP_DIR": str(temp_dir),
                 "NGINX_SITE_FILE": str(site_file),
@@ -92,6 +92,6 @@ def render(template: str, values: Mapping[str, str]) -> str:
     return PLACEHOLDER.sub(lambda match: values[match[1]], template)
 
 
-def _user_directive() -> str:
+def user_directive() -> str:
     """Keep root's workers root: `nobody` could not reach a checkout below /root."""
     return f"user {pwd.getpwuid(0).pw_name};" if os.geteuid() == 0 else ""

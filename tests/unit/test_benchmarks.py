@@ -12,9 +12,10 @@ from rich.console import Console
 from benchmarks.figures import noise, ratio, spread
 from benchmarks.load import BOUNDARY, CONTENT_BYTES, Load, content, multipart
 from benchmarks.report import Report, Table
-from benchmarks.rounds import Round, accepted
+from benchmarks.rounds import Round, accepted, times
 from benchmarks.sides import SIDES
-from benchmarks.throughput import METHODS, SERVING, Summary, statements, summarise, tables, times
+from benchmarks.summary import SERVING, Summary, summarise
+from benchmarks.throughput import METHODS, statements, tables
 
 RSS = {side.name: {"api": 90.0, "store": 100.0} for side in SIDES}
 
@@ -28,7 +29,7 @@ def a_round(side: str, method: str, *, rate: float, us: float = 100.0, number: i
         p50_ms=1.0,
         p95_ms=2.0,
         p99_ms=3.0,
-        wrk_cpu_seconds=0.1,
+        client_cpu_seconds=0.1,
     )
     return Round(
         number=number,
@@ -37,6 +38,7 @@ def a_round(side: str, method: str, *, rate: float, us: float = 100.0, number: i
         load=load,
         cpu_us=dict.fromkeys(SERVING, us),
         signals={"spans": 7.0, "log_records": 3.0, "metric_points": 1.0},
+        late_spans=0.1,
         foreign_cpu=0.01,
         loop_ms=5.0,
     )
@@ -197,6 +199,7 @@ def test_a_report_says_that_the_machine_was_too_noisy(tmp_path: Path) -> None:
         noise=["others used 30% of the machine"],
         tables=[Table("GET", ("side", "req/s"), [("robin", "500")])],
         statements=["GET: 5.00x"],
+        charts=[],
         data={"rounds": [a_round("robin", "GET", rate=500)]},
     )
     console = Console(record=True, width=100, file=StringIO())

@@ -1,0 +1,119 @@
+"""Goal 6: with 1,000,000 documents of 1,000 clients a GET's p95 is within 1.2 times that with 1,000 documents.
+
+Two robins on one PostgreSQL, each with a database of its own, answer for any of their documents in turn. The documents
+are made inside of the database. That each plan is an index scan is held by tests/integration/test_query_plans.py.
+"""
+
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import replace
+from statistics import median
+
+import psycopg2
+
+from benchmarks.figures import at_most
+from benchmarks.load import Load, attack
+from benchmarks.options import Options
+from benchmarks.report import Bars, Chart, Report, Table
+from benchmarks.rounds import Round, alternate, reasons_to_doubt, times
+from benchmarks.sides import ROBIN
+from benchmarks.system import RunningSide, running_system
+from local_stack.progress import Progress
+
+METHOD = "GET"
+CLIENTS = 1_000
+FEW, MANY = "few", "many"
+DOCUMENTS = {FEW: 1_000, MANY: 1_000_000}
+SIDES = tuple(
+    replace(ROBIN, name=name, title=f"robin with {count:,} documents", database=f"robin_{name}")
+    for name, count in DOCUMENTS.items()
+)
+GOAL = 1.2  # times the p95 with few documents
+
+# load.lua asks for document n of client-(n modulo clients).
+FILL = (
+    "INSERT INTO clients (id) SELECT 'client-' || n FROM generate_series(0, %(clients)s - 1) AS n",
+    """
+    INSERT INTO document_metadata
+        (client_id, filename, file_size, file_type, sha256, storage_key, summary, summary_source)
+    SELECT 'client-' || n %% %(clients)s, 'document-' || n || '.txt', 1024, 'text/plain',
+        encode(sha256(n::text::bytea), 'hex'), 'benchmark/' || n,
+        repeat('The quick brown fox number ' || n || ' jumps over the lazy dog of the benchmark. ', 6), 'extractive'
+    FROM generate_series(1, %(documents)s) AS n
+    """,
+    "VACUUM (ANALYZE) document_metadata",
+    "VACUUM (ANALYZE) clients",
+)
+
+
+def run(options: Options) -> Report:
+    """Load both in turn, round after round."""
+    with running_system(SIDES, options.home, options.environment) as system:
+        for running in system.sides:
+            Progress().step(f"making {DOCUMENTS[running.side.name]:,} documents")
+            fill(running.database_url, DOCUMENTS[running.side.name])
+        rounds = alternate(system, [METHOD], options, _attack)
+    ratio = times(MANY, FEW, rounds, lambda load: load.p95_ms)
+    return Report(
+        goal="documents",
+        noise=reasons_to_doubt(rounds),
+        tables=[table(rounds)],
+        statements=[
+            (
+                f"p95 with {DOCUMENTS[MANY]:,} documents is {ratio or 0:.2f}x that with {DOCUMENTS[FEW]:,}, "
+                f"goal {GOAL}x: {at_most(ratio, GOAL)}"
+            )
+        ],
+        charts=charts(rounds),
+        data={"rounds": rounds, "p95_ratio": ratio},
+    )
+
+
+def fill(database_url: str, documents: int) -> None:
+    """Make so many documents in an empty database, and let PostgreSQL get to know them."""
+    with closing(psycopg2.connect(database_url)) as connection:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            for statement in FILL:
+                cursor.execute(statement, {"clients": CLIENTS, "documents": documents})
+
+
+def _attack(running: RunningSide, _method: str, seconds: int) -> Load:
+    return attack(running.url, ["DOCUMENTS", str(DOCUMENTS[running.side.name]), str(CLIENTS)], seconds)
+
+
+def table(rounds: Sequence[Round]) -> Table:
+    """Return a row for each number of documents."""
+    rows = []
+    for name, count in DOCUMENTS.items():
+        own = [one for one in rounds if one.side == name]
+        rows.append(
+            (
+                f"{count:,}",
+                f"{median(one.load.rate for one in own):.0f}",
+                *(
+                    f"{median(getattr(one.load, p) for one in own):.1f}"
+                    for p in ("p50_ms", "p95_ms", "p99_ms")
+                ),
+                *(f"{median(one.cpu_us[role] for one in own):.0f}" for role in ("store", "postgres")),
+            )
+        )
+    return Table(
+        title="GET of any document",
+        head=("documents", "req/s", "p50 ms", "p95 ms", "p99 ms", "store us", "postgres us"),
+        rows=rows,
+    )
+
+
+def charts(rounds: Sequence[Round]) -> list[Chart]:
+    """Return the p95 of each round."""
+    return [
+        Bars(
+            title="p95 of a GET of any document",
+            unit="ms",
+            values={
+                f"{count:,} documents": [one.load.p95_ms for one in rounds if one.side == name]
+                for name, count in DOCUMENTS.items()
+            },
+        )
+    ]
