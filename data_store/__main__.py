@@ -7,7 +7,7 @@ import sys
 from data_store import SERVICE_NAME
 from data_store.migrations import MigrationError, migrate
 from data_store.settings import DataStoreSettings
-from observability.logs import log_to_stdout
+from observability.logs import configure_logging
 from observability.service import load_settings, serve
 
 logger = logging.getLogger(__name__)
@@ -19,7 +19,7 @@ def main() -> int:
     parser.add_argument("command", nargs="?", choices=["serve", "migrate"], default="serve")
     command = parser.parse_args().command
     settings = load_settings(DataStoreSettings)
-    log_to_stdout(SERVICE_NAME, settings.log_level)
+    configure_logging(SERVICE_NAME, settings.log_level)
     try:
         migrate(settings.database_url.get_secret_value(), wait_seconds=settings.database_wait_seconds)
     except MigrationError as error:

@@ -1,92 +1,175 @@
-"""The instruments of the contract, made from observability.signals, and the views that keep IDs out of their series."""
+"""The instruments of the contract: counted here, and handed to the SDK's reader when it collects.
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Protocol, cast
+A value costs a request one to two microseconds; through the SDK's instruments, views and reservoirs it cost 10 to 20
+(docs/adr/0009). What comes out is what the SDK would make of it: cumulative points from the first value on, with the
+latest exemplar of each series, of a histogram one for each bucket.
+"""
 
-from opentelemetry.metrics import CallbackOptions, Counter, Histogram, Meter, Observation, UpDownCounter
+import threading
+import time
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+from opentelemetry import trace
+from opentelemetry.metrics import CallbackOptions, Meter, NoOpMeter, Observation
+from opentelemetry.sdk.metrics import Exemplar
+from opentelemetry.sdk.metrics.export import (
+    AggregationTemporality,
+    Histogram,
+    HistogramDataPoint,
+    Metric,
+    NumberDataPoint,
+    Sum,
+)
 from opentelemetry.sdk.metrics.view import View
 
 from observability import signals
 from observability.context import current_correlation_id
 from observability.signals import Attribute, MetricSpec
 
+# value, Unix ns, trace ID, span ID, correlation ID
+_Exemplar = tuple[float, int, int, int, str | None]
+_CUMULATIVE: Final = AggregationTemporality.CUMULATIVE
+_SAMPLED: Final = trace.TraceFlags.SAMPLED
+
 
 class _Labelled(Protocol):
-    def __call__(self, amount: float, **labels: str) -> None: ...
+    def __call__(self, amount: float, /, **labels: str) -> None: ...
 
 
 def views() -> list[View]:
-    """Return a view for each metric that is given more than its labels: the rest survives in exemplars only.
-
-    Ours are given the correlation ID, those of the process every label twice, by an old and a new name.
-    """
+    """Return a view for each metric of the process: its instrumentor gives every label twice, by an old and a new name."""
     return [
         View(instrument_name=metric.name, attribute_keys=set(metric.labels))
-        for metric in signals.METRICS
-        if metric.exemplars or metric in signals.PROCESS_METRICS
+        for metric in signals.PROCESS_METRICS
     ]
 
 
-def _record(metric: MetricSpec, record: Callable[[float, dict[str, str]], None]) -> _Labelled:
-    """Return a function that records one value of a metric, with the correlation ID where it takes exemplars."""
+@dataclass(slots=True)
+class _Series:
+    """The values of one set of labels; `counts` and `exemplars` are by bucket, a counter has one."""
 
-    def labelled(amount: float, **labels: str) -> None:
-        if metric.exemplars and (correlation_id := current_correlation_id()):
-            labels[Attribute.CORRELATION_ID.value] = correlation_id
-        record(amount, labels)
+    labels: Mapping[str, str]
+    counts: list[int]
+    started_ns: int = field(default_factory=time.time_ns)
+    sum: float = 0
+    least: float = float("inf")
+    most: float = float("-inf")
+    exemplars: dict[int, _Exemplar] = field(default_factory=dict)
 
-    return labelled
+
+class _Instrument:
+    """One metric: takes values from any thread, and gives its points."""
+
+    def __init__(self, metric: MetricSpec) -> None:
+        self._metric = metric
+        self._bounds = tuple(metric.buckets or ())
+        self._series: dict[frozenset[tuple[str, str]], _Series] = {}
+        self._lock = threading.Lock()
+
+    def record(self, amount: float, /, **labels: str) -> None:
+        """Count a value; inside of a recorded span it becomes an exemplar that leads there."""
+        exemplar = _exemplar(amount) if self._metric.exemplars else None
+        key = frozenset(labels.items())
+        bucket = bisect_left(self._bounds, amount) if self._bounds else 0
+        with self._lock:
+            series = self._series.get(key)
+            if series is None:
+                series = self._series[key] = _Series(labels, [0] * (len(self._bounds) + 1))
+            series.sum += amount
+            series.counts[bucket] += 1
+            if exemplar:
+                series.exemplars[bucket] = exemplar
+            if self._bounds:
+                series.least = min(series.least, amount)
+                series.most = max(series.most, amount)
+
+    def collect(self) -> Metric | None:
+        """Return the points so far, and the exemplars since the last time; None before the first value."""
+        now = time.time_ns()
+        with self._lock:
+            points = [self._point(series, now) for series in self._series.values()]
+        if not points:
+            return None
+        metric = self._metric
+        data = (
+            Histogram([point for point in points if isinstance(point, HistogramDataPoint)], _CUMULATIVE)
+            if metric.kind == "histogram"
+            else Sum(
+                [point for point in points if isinstance(point, NumberDataPoint)],
+                _CUMULATIVE,
+                is_monotonic=metric.kind == "counter",
+            )
+        )
+        return Metric(metric.name, metric.description, metric.unit, data)
+
+    def _point(self, series: _Series, now: int) -> NumberDataPoint | HistogramDataPoint:
+        exemplars = [_found(exemplar) for exemplar in series.exemplars.values()]
+        series.exemplars = {}
+        if self._metric.kind != "histogram":
+            return NumberDataPoint(series.labels, series.started_ns, now, series.sum, exemplars)
+        return HistogramDataPoint(
+            series.labels,
+            series.started_ns,
+            now,
+            sum(series.counts),
+            series.sum,
+            tuple(series.counts),
+            self._bounds,
+            series.least,
+            series.most,
+            exemplars,
+        )
 
 
-@dataclass(frozen=True, slots=True)
+def _ignore(_amount: float, /, **_labels: str) -> None:
+    """Take a value while telemetry is switched off."""
+
+
+def _exemplar(amount: float) -> _Exemplar | None:
+    context = trace.get_current_span().get_span_context()
+    if not context.trace_flags & _SAMPLED:
+        return None
+    return amount, time.time_ns(), context.trace_id, context.span_id, current_correlation_id()
+
+
+def _found(exemplar: _Exemplar) -> Exemplar:
+    value, time_ns, trace_id, span_id, correlation_id = exemplar
+    labels = {Attribute.CORRELATION_ID.value: correlation_id} if correlation_id else {}
+    return Exemplar(labels, value, time_ns, span_id, trace_id)
+
+
 class Instruments:
     """Records the metrics of the contract; labels are keyword arguments named as in signals."""
 
-    _meter: Meter
-    http_requests: _Labelled
-    http_request_duration: _Labelled
-    http_errors: _Labelled
-    http_in_progress: _Labelled
-    database_operations: _Labelled
-    database_operation_duration: _Labelled
-    database_pool_wait: _Labelled
-    database_pool_exhausted: _Labelled
-    health_checks: _Labelled
-    health_check_duration: _Labelled
-    documents_uploaded: _Labelled
-    document_size: _Labelled
-    summaries: _Labelled
-    gen_ai_operation_duration: _Labelled
-    gen_ai_token_usage: _Labelled
-    telemetry_dropped: _Labelled
+    def __init__(self, meter: Meter) -> None:
+        self._meter = meter
+        self._instruments: list[_Instrument] = []
+        self.http_requests = self._made(signals.HTTP_REQUESTS)
+        self.http_request_duration = self._made(signals.HTTP_REQUEST_DURATION)
+        self.http_errors = self._made(signals.HTTP_ERRORS)
+        self.http_in_progress = self._made(signals.HTTP_IN_PROGRESS)
+        self.database_operations = self._made(signals.DATABASE_OPERATIONS)
+        self.database_operation_duration = self._made(signals.DATABASE_OPERATION_DURATION)
+        self.database_pool_wait = self._made(signals.DATABASE_POOL_WAIT)
+        self.database_pool_exhausted = self._made(signals.DATABASE_POOL_EXHAUSTED)
+        self.health_checks = self._made(signals.HEALTH_CHECKS)
+        self.health_check_duration = self._made(signals.HEALTH_CHECK_DURATION)
+        self.documents_uploaded = self._made(signals.DOCUMENTS_UPLOADED)
+        self.document_size = self._made(signals.DOCUMENT_SIZE)
+        self.summaries = self._made(signals.SUMMARIES)
+        self.gen_ai_operation_duration = self._made(signals.GEN_AI_OPERATION_DURATION)
+        self.gen_ai_token_usage = self._made(signals.GEN_AI_TOKEN_USAGE)
+        self.telemetry_dropped = self._made(signals.TELEMETRY_DROPPED)
 
-    @classmethod
-    def of(cls, meter: Meter) -> "Instruments":
-        """Create every instrument on this meter."""
-
-        def made(metric: MetricSpec) -> _Labelled:
-            return _record(metric, _recorder(meter, metric))
-
-        return cls(
-            _meter=meter,
-            http_requests=made(signals.HTTP_REQUESTS),
-            http_request_duration=made(signals.HTTP_REQUEST_DURATION),
-            http_errors=made(signals.HTTP_ERRORS),
-            http_in_progress=made(signals.HTTP_IN_PROGRESS),
-            database_operations=made(signals.DATABASE_OPERATIONS),
-            database_operation_duration=made(signals.DATABASE_OPERATION_DURATION),
-            database_pool_wait=made(signals.DATABASE_POOL_WAIT),
-            database_pool_exhausted=made(signals.DATABASE_POOL_EXHAUSTED),
-            health_checks=made(signals.HEALTH_CHECKS),
-            health_check_duration=made(signals.HEALTH_CHECK_DURATION),
-            documents_uploaded=made(signals.DOCUMENTS_UPLOADED),
-            document_size=made(signals.DOCUMENT_SIZE),
-            summaries=made(signals.SUMMARIES),
-            gen_ai_operation_duration=made(signals.GEN_AI_OPERATION_DURATION),
-            gen_ai_token_usage=made(signals.GEN_AI_TOKEN_USAGE),
-            telemetry_dropped=made(signals.TELEMETRY_DROPPED),
-        )
+    def _made(self, metric: MetricSpec) -> _Labelled:
+        if isinstance(self._meter, NoOpMeter):
+            return _ignore
+        instrument = _Instrument(metric)
+        self._instruments.append(instrument)
+        return instrument.record
 
     def observe(self, metric: MetricSpec, read: Callable[[], Iterable[tuple[float, dict[str, str]]]]) -> None:
         """Read a gauge whenever metrics are collected; `read` returns (value, labels) pairs."""
@@ -98,17 +181,6 @@ class Instruments:
             metric.name, [callback], unit=metric.unit, description=metric.description
         )
 
-
-def _recorder(meter: Meter, metric: MetricSpec) -> Callable[[float, dict[str, str]], None]:
-    """Create the instrument and return its recording method."""
-    create: dict[str, Callable[[], Counter | UpDownCounter | Histogram]] = {
-        "counter": lambda: meter.create_counter(metric.name, metric.unit, metric.description),
-        "updowncounter": lambda: meter.create_up_down_counter(metric.name, metric.unit, metric.description),
-        "histogram": lambda: meter.create_histogram(
-            metric.name, metric.unit, metric.description, explicit_bucket_boundaries_advisory=metric.buckets
-        ),
-    }
-    instrument = create[metric.kind]()
-    if isinstance(instrument, Histogram):
-        return cast("Callable[[float, dict[str, str]], None]", instrument.record)
-    return cast("Callable[[float, dict[str, str]], None]", instrument.add)
+    def collect(self) -> list[Metric]:
+        """Return every metric that has a value."""
+        return [metric for instrument in self._instruments if (metric := instrument.collect())]

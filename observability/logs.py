@@ -4,89 +4,145 @@ import json
 import logging
 import sys
 import traceback
-from typing import Any, Final
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, TextIO
 
 from opentelemetry import trace
-from opentelemetry.instrumentation.logging.handler import LoggingHandler
-from opentelemetry.sdk._logs import LoggerProvider
+from opentelemetry.semconv.attributes import exception_attributes
+from opentelemetry.trace import SpanContext
 
-from observability.context import current_request
+from observability import otlp
+from observability.context import RequestContext, current_request
+from observability.signals import Attribute
 
 # Chatty libraries, whose INFO lines repeat what our spans say; the last warns of every client's mistake.
 _QUIET: Final = {
     **dict.fromkeys(("httpx", "httpcore", "alembic.runtime.plugins", "aiohttp"), logging.WARNING),
     "python_multipart": logging.ERROR,
 }
+# Severity number and text of OTLP's log data model for each level of logging.
+_SEVERITIES: Final = (
+    (logging.CRITICAL, 21, "FATAL"),
+    (logging.ERROR, 17, "ERROR"),
+    (logging.WARNING, 13, "WARN"),
+    (logging.INFO, 9, "INFO"),
+    (logging.NOTSET, 5, "DEBUG"),
+)
+_encode: Final = json.JSONEncoder(default=str).encode
 
 
-class RequestFields(logging.Filter):
-    """Adds the request's correlation ID and tenant, and the logger's name, to every record; drops what is not for it."""
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """What both outlets say: a record, and the request and span it was written in."""
 
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Set the fields; let every record pass."""
-        record.logger = record.name
-        record.__dict__.pop("color_message", None)  # uvicorn's, for terminals
-        request = current_request()
-        if request is not None:
-            record.correlation_id = request.correlation_id
-            if request.client_id is not None:
-                record.client_id = request.client_id
-        return True
+    record: logging.LogRecord
+    message: str
+    context_data: Mapping[str, Any]
+    request: RequestContext | None
+    span: SpanContext
+
+    @classmethod
+    def of(cls, record: logging.LogRecord) -> "_Entry":
+        return cls(
+            record,
+            record.getMessage(),
+            getattr(record, "context_data", {}),
+            current_request(),
+            trace.get_current_span().get_span_context(),
+        )
+
+    @property
+    def error(self) -> BaseException | None:
+        return self.record.exc_info[1] if self.record.exc_info else None
+
+    def line(self, service: str) -> str:
+        """Return the record as one line of JSON with the contract's fields."""
+        record, request, span = self.record, self.request, self.span
+        context = dict(self.context_data)
+        if request is not None and request.client_id is not None:
+            context.setdefault("client_id", request.client_id)
+        if self.error is not None:
+            context["exception"] = "".join(traceback.format_exception(self.error))
+        return _encode(
+            {
+                "timestamp": round(record.created, 6),
+                "level": record.levelname,
+                "service": service,
+                "correlation_id": request.correlation_id if request else "",
+                "log_message": self.message,
+                "context_data": context,
+                "trace_id": trace.format_trace_id(span.trace_id) if span.is_valid else "",
+                "span_id": trace.format_span_id(span.span_id) if span.is_valid else "",
+                "logger": record.name,
+            }
+        )
+
+    def otlp(self) -> bytes:
+        """Return the record as OTLP's; the collector gives its severity the contract's name."""
+        record, span = self.record, self.span
+        number, text = next((number, text) for level, number, text in _SEVERITIES if record.levelno >= level)
+        return otlp.log_record(
+            time_ns=int(record.created * 1e9),
+            severity_number=number,
+            severity_text=text,
+            body=self.message,
+            attributes=[otlp.log_attribute(key, value) for key, value in self._attributes()],
+            trace_id=span.trace_id,
+            span_id=span.span_id,
+            trace_flags=span.trace_flags,
+        )
+
+    def _attributes(self) -> Iterable[tuple[str, object]]:
+        yield "logger", self.record.name
+        if self.request is not None:
+            yield Attribute.CORRELATION_ID, self.request.correlation_id
+            if self.request.client_id is not None:
+                yield Attribute.CLIENT_ID, self.request.client_id
+        yield from otlp.flattened(self.context_data, "context_data.")
+        if self.error is not None:
+            yield exception_attributes.EXCEPTION_TYPE, type(self.error).__name__
+            yield exception_attributes.EXCEPTION_MESSAGE, str(self.error)
+            yield (
+                exception_attributes.EXCEPTION_STACKTRACE,
+                "".join(traceback.format_exception(self.error)),
+            )
 
 
-class _NotOfTheExporter(logging.Filter):
-    """Keeps the SDK's own complaints out of OTLP: a failing export must not feed itself."""
+class _Outlets(logging.Handler):
+    """Writes each record to stdout, and hands it to OTLP where there is somebody who takes it."""
 
-    def filter(self, record: logging.LogRecord) -> bool:
-        return not record.name.startswith("opentelemetry")
-
-
-class JsonFormatter(logging.Formatter):
-    """A record as one line of JSON with the contract's fields."""
-
-    def __init__(self, service_name: str) -> None:
+    def __init__(
+        self, service_name: str, stdout: TextIO, sink: Callable[[bytes], None] | None = None
+    ) -> None:
         super().__init__()
         self._service = service_name
+        self._stdout = stdout
+        self._sink = sink
 
-    def format(self, record: logging.LogRecord) -> str:
-        """Return the line, without its newline."""
-        span = trace.get_current_span().get_span_context()
-        context: dict[str, Any] = dict(getattr(record, "context_data", {}))
-        client_id = getattr(record, "client_id", None)
-        if client_id is not None:
-            context.setdefault("client_id", client_id)
-        if record.exc_info and record.exc_info[1] is not None:
-            context["exception"] = "".join(traceback.format_exception(record.exc_info[1]))
-        line = {
-            "timestamp": round(record.created, 6),
-            "level": record.levelname,
-            "service": self._service,
-            "correlation_id": getattr(record, "correlation_id", ""),
-            "log_message": record.getMessage(),
-            "context_data": context,
-            "trace_id": trace.format_trace_id(span.trace_id) if span.is_valid else "",
-            "span_id": trace.format_span_id(span.span_id) if span.is_valid else "",
-            "logger": record.name,
-        }
-        return json.dumps(line, default=str)
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write the record; what fails here is told on stderr, as in every handler."""
+        try:
+            entry = _Entry.of(record)
+            self._stdout.write(f"{entry.line(self._service)}\n")
+            self._stdout.flush()
+            # The exporter's own complaints stay out of OTLP: a failing export must not feed itself.
+            if self._sink is not None and not record.name.startswith("opentelemetry"):
+                self._sink(entry.otlp())
+        except Exception:  # noqa: BLE001  logging's own contract
+            self.handleError(record)
 
 
-def log_to_stdout(service_name: str, level: str) -> None:
-    """Make the root logger write JSON lines to stdout only: what there is to say before telemetry is up."""
-    stdout = logging.StreamHandler(sys.stdout)
-    stdout.setFormatter(JsonFormatter(service_name))
-    stdout.addFilter(RequestFields())
+def configure_logging(service_name: str, level: str, sink: Callable[[bytes], None] | None = None) -> None:
+    """Make the root logger write JSON lines to stdout, and OTLP to `sink`; replaces handlers that stood there before.
+
+    Without a sink it is for what there is to say before telemetry is up.
+    """
+    # Nothing here is written, and finding the caller's line costs as much as the rest of a record.
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+    logging._srcfile = ""  # noqa: SLF001  documented: Logging HOWTO, Optimization
     root = logging.getLogger()
-    root.handlers = [stdout]
+    root.handlers = [_Outlets(service_name, sys.stdout, sink)]
     root.setLevel(level)
     for name, least in _QUIET.items():
         logging.getLogger(name).setLevel(max(least, root.level))
-
-
-def configure_logging(service_name: str, level: str, provider: LoggerProvider) -> None:
-    """Make the root logger write JSON lines to stdout and OTLP; replaces handlers that stood there before."""
-    log_to_stdout(service_name, level)
-    otlp = LoggingHandler(logger_provider=provider)
-    otlp.addFilter(_NotOfTheExporter())
-    otlp.addFilter(RequestFields())
-    logging.getLogger().addHandler(otlp)

@@ -3,13 +3,13 @@
 import asyncio
 import logging
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any, Final
 
 from opentelemetry import context as otel_context
 from opentelemetry import trace
+from opentelemetry.context import Context
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.semconv.attributes import (
     error_attributes,
@@ -20,19 +20,20 @@ from opentelemetry.semconv.attributes import (
     user_agent_attributes,
 )
 from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, Status, StatusCode, TraceFlags
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from observability.context import RequestContext, accept_correlation_id, enter_request
 from observability.problems import error_type_of, problem_response
-from observability.propagation import incoming_context
+from observability.propagation import TRACE_HEADERS, incoming_context, traceparent_of
 from observability.signals import CORRELATION_HEADER, HEALTH_ROUTE, METHODS, UNMATCHED_ROUTE, ErrorType
 from observability.telemetry import Telemetry
 
 logger = logging.getLogger(__name__)
 
 HEALTH_PATHS: Final = frozenset({HEALTH_ROUTE})
+_CORRELATION_HEADER: Final = CORRELATION_HEADER.lower()
+_READ_HEADERS: Final = {name.encode(): name for name in (_CORRELATION_HEADER, "user-agent", *TRACE_HEADERS)}
 CLIENT_CLOSED_REQUEST: Final = 499  # nginx's status for a client that went away before the answer
 _IDS: Final = RandomIdGenerator()
 
@@ -40,12 +41,14 @@ _IDS: Final = RandomIdGenerator()
 class _Exchange:
     """What is known of a request and of the answer that went out."""
 
+    __slots__ = ("broken_off", "headers", "method", "quiet", "request", "scope", "started", "status")
+
     def __init__(self, scope: Scope) -> None:
         self.scope = scope
-        self.headers = Headers(scope=scope)
+        self.headers = _read(scope["headers"])
         self.method = scope["method"] if scope["method"] in METHODS else "_OTHER"
         self.quiet = scope["path"] in HEALTH_PATHS
-        self.request = RequestContext(accept_correlation_id(self.headers.get(CORRELATION_HEADER)))
+        self.request = RequestContext(accept_correlation_id(self.headers.get(_CORRELATION_HEADER)))
         self.started = time.perf_counter()
         self.status = 0  # none sent yet
         self.broken_off = False
@@ -92,9 +95,18 @@ class ObservabilityMiddleware:
             return
         exchange = _Exchange(scope)
         enter_request(exchange.request)
+        in_progress = self._telemetry.metrics.http_in_progress
         # Outside the span: what is in progress is no measurement of a request, and takes no exemplar.
-        with self._counted(exchange), self._traced(exchange) as span, self._measured(exchange):
+        in_progress(1, method=exchange.method)
+        context = incoming_context(exchange.headers, trusted=self._trust_caller)
+        span = self._span(exchange, context)
+        token = otel_context.attach(trace.set_span_in_context(span, context))
+        try:
             await self._answer(exchange, span, receive, send)
+        finally:
+            self._finish(exchange, span)
+            otel_context.detach(token)
+            in_progress(-1, method=exchange.method)
 
     async def _answer(self, exchange: _Exchange, span: trace.Span, receive: Receive, send: Send) -> None:
         """Run the app; an exception that nothing handled becomes a 500, unless the answer has begun."""
@@ -124,69 +136,42 @@ class ObservabilityMiddleware:
             )
             await response(exchange.scope, receive, send_with_identity)
 
-    @contextmanager
-    def _traced(self, exchange: _Exchange) -> Iterator[trace.Span]:
-        """Make the request's span the current one; health requests get one that records nothing."""
+    def _span(self, exchange: _Exchange, context: Context) -> trace.Span:
+        """Start the request's span; health requests get one that records nothing."""
         if exchange.quiet:
-            with trace.use_span(_unsampled_span()) as span:
-                yield span
-            return
-        token = otel_context.attach(incoming_context(exchange.headers, trusted=self._trust_caller))
-        try:
-            with self._telemetry.tracer.start_as_current_span(
-                exchange.method,
-                kind=SpanKind.SERVER,
-                attributes=_request_attributes(exchange),
-                record_exception=False,
-                set_status_on_exception=False,
-            ) as span:
-                try:
-                    yield span
-                finally:
-                    _finish(span, exchange)
-        finally:
-            otel_context.detach(token)
+            return _unsampled_span()
+        return self._telemetry.tracer.start_span(
+            exchange.method, kind=SpanKind.SERVER, attributes=_request_attributes(exchange), context=context
+        )
 
-    @contextmanager
-    def _counted(self, exchange: _Exchange) -> Iterator[None]:
-        """Count the request as one that is being answered."""
-        in_progress = self._telemetry.metrics.http_in_progress
-        in_progress(1, method=exchange.method)
-        try:
-            yield
-        finally:
-            in_progress(-1, method=exchange.method)
-
-    @contextmanager
-    def _measured(self, exchange: _Exchange) -> Iterator[None]:
-        """Record the request's metrics and its line, however it ends."""
+    def _finish(self, exchange: _Exchange, span: trace.Span) -> None:
+        """Record the request's metrics and its line, and end its span, however it ended."""
+        exchange.status = exchange.status or CLIENT_CLOSED_REQUEST
+        seconds = time.perf_counter() - exchange.started
+        route, error_type = exchange.route, exchange.error_type
         metrics = self._telemetry.metrics
-        try:
-            yield
-        finally:
-            exchange.status = exchange.status or CLIENT_CLOSED_REQUEST
-            seconds = time.perf_counter() - exchange.started
-            labels = {"method": exchange.method, "path": exchange.route, "status": str(exchange.status)}
-            metrics.http_requests(1, **labels)
-            metrics.http_request_duration(seconds, **labels)
-            if exchange.error_type:
-                metrics.http_errors(1, **labels, error_type=exchange.error_type)
-            if not exchange.quiet:
-                self._log(exchange, seconds)
+        labels = {"method": exchange.method, "path": route, "status": str(exchange.status)}
+        metrics.http_requests(1, **labels)
+        metrics.http_request_duration(seconds, **labels)
+        if error_type:
+            metrics.http_errors(1, **labels, error_type=error_type)
+        if not exchange.quiet:
+            self._log(exchange, route, seconds)
+        _end(span, exchange, route, error_type)
 
-    def _log(self, exchange: _Exchange, seconds: float) -> None:
+    def _log(self, exchange: _Exchange, route: str, seconds: float) -> None:
         slow = seconds > self._slow_request_seconds
         logger.log(
             logging.WARNING if slow else logging.INFO,
             "%s %s %s%s",
             exchange.method,
-            exchange.route,
+            route,
             exchange.status,
             " (slow)" if slow else "",
             extra={
                 "context_data": {
                     "method": exchange.method,
-                    "path": exchange.route,
+                    "path": route,
                     "status": exchange.status,
                     "duration": round(seconds, 6),
                 }
@@ -194,18 +179,25 @@ class ObservabilityMiddleware:
         )
 
 
+def _read(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    """Return the headers that matter here; of several with one name the first counts."""
+    found: dict[str, str] = {}
+    for name, value in headers:
+        if name in _READ_HEADERS:
+            found.setdefault(_READ_HEADERS[name], value.decode("latin-1"))
+    return found
+
+
 def _identify(message: Message, request: RequestContext, span: SpanContext) -> None:
     """Put the correlation ID and the trace on the answer (W3C Trace Context level 2, `traceresponse`)."""
-    headers = MutableHeaders(scope=message)
-    headers[CORRELATION_HEADER] = request.correlation_id
-    if span.trace_flags.sampled:
-        headers["traceresponse"] = (
-            f"00-{trace.format_trace_id(span.trace_id)}-{trace.format_span_id(span.span_id)}-{span.trace_flags:02x}"
-        )
+    headers = [*message.get("headers", ()), (_CORRELATION_HEADER.encode(), request.correlation_id.encode())]
+    if span.trace_flags & TraceFlags.SAMPLED:
+        headers.append((b"traceresponse", traceparent_of(span).encode()))
+    message["headers"] = headers
 
 
 def _request_attributes(exchange: _Exchange) -> dict[str, Any]:
-    scope, headers = exchange.scope, exchange.headers
+    scope = exchange.scope
     attributes = {
         http_attributes.HTTP_REQUEST_METHOD: exchange.method,
         url_attributes.URL_PATH: scope["path"],
@@ -217,22 +209,22 @@ def _request_attributes(exchange: _Exchange) -> dict[str, Any]:
         attributes[server_attributes.SERVER_ADDRESS] = address
     if port is not None:  # a Unix socket has none
         attributes[server_attributes.SERVER_PORT] = port
-    if "user-agent" in headers:
-        attributes[user_agent_attributes.USER_AGENT_ORIGINAL] = headers["user-agent"]
+    if user_agent := exchange.headers.get("user-agent"):
+        attributes[user_agent_attributes.USER_AGENT_ORIGINAL] = user_agent
     return attributes
 
 
-def _finish(span: trace.Span, exchange: _Exchange) -> None:
+def _end(span: trace.Span, exchange: _Exchange, route: str, error_type: str | None) -> None:
     """Name the span by its route and say how the request ended; only a 5xx is an error of the server."""
-    route = exchange.route
-    span.update_name(exchange.method if route == UNMATCHED_ROUTE else f"{exchange.method} {route}")
     if route != UNMATCHED_ROUTE:
+        span.update_name(f"{exchange.method} {route}")
         span.set_attribute(http_attributes.HTTP_ROUTE, route)
     span.set_attribute(http_attributes.HTTP_RESPONSE_STATUS_CODE, exchange.status)
-    if exchange.error_type:
-        span.set_attribute(error_attributes.ERROR_TYPE, exchange.error_type)
+    if error_type:
+        span.set_attribute(error_attributes.ERROR_TYPE, error_type)
     if exchange.status >= HTTPStatus.INTERNAL_SERVER_ERROR or exchange.broken_off:
         span.set_status(Status(StatusCode.ERROR))
+    span.end()
 
 
 def _unsampled_span() -> NonRecordingSpan:

@@ -4,33 +4,41 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final, Protocol
+from types import TracebackType
+from typing import Any, Final, Protocol, Self
 
 from opentelemetry import trace
-from opentelemetry.context import Context
+from opentelemetry.context import attach, detach
 from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
 from opentelemetry.instrumentation.system_metrics import SystemMetricsInstrumentor
-from opentelemetry.sdk._logs import LoggerProvider, LogRecordProcessor
+from opentelemetry.metrics import NoOpMeter
 from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import MetricReader, PeriodicExportingMetricReader
+from opentelemetry.sdk.metrics.export import (
+    MetricReader,
+    MetricsData,
+    PeriodicExportingMetricReader,
+    ResourceMetrics,
+    ScopeMetrics,
+)
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.semconv.attributes.error_attributes import ERROR_TYPE
-from opentelemetry.trace import SpanKind, Status, StatusCode, Tracer
+from opentelemetry.trace import SpanKind, Status, StatusCode
 from opentelemetry.util.types import AttributeValue
 from starlette.requests import ClientDisconnect
 
 from observability import signals
-from observability.context import current_request
-from observability.drops import otlp_log_processor, otlp_span_processor
+from observability.batches import Batches, Exporter, LogExporter, SpanExporter
 from observability.instruments import Instruments, views
 from observability.logs import configure_logging
 from observability.memory import memory_share
+from observability.otlp import Envelope
 from observability.problems import Problem, error_type_of, is_server_error
 from observability.signals import Attribute, ErrorType, Outcome
+from observability.spans import Tracer
 
 logger = logging.getLogger(__name__)
 
@@ -40,8 +48,10 @@ _DEFAULTS: Final = {
     "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4317",
     "OTEL_EXPORTER_OTLP_TIMEOUT": "60",
     "OTEL_BSP_MAX_QUEUE_SIZE": "20480",
+    "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "2048",
     "OTEL_BSP_SCHEDULE_DELAY": "1000",
     "OTEL_BLRP_MAX_QUEUE_SIZE": "20480",
+    "OTEL_BLRP_MAX_EXPORT_BATCH_SIZE": "2048",
     "OTEL_BLRP_SCHEDULE_DELAY": "1000",
     "OTEL_METRIC_EXPORT_INTERVAL": "5000",
 }
@@ -73,11 +83,28 @@ class Identity:
 
 
 class Step:
-    """A running step of the business: takes the attributes that are known only while it runs."""
+    """A step of the business, run as a span by `with`: takes the attributes that are known only while it runs."""
 
-    def __init__(self, span: trace.Span) -> None:
+    __slots__ = ("_outcome", "_span", "_started", "_token")
+
+    def __init__(self, span: trace.Span, *, outcome: bool) -> None:
         self._span = span
+        self._outcome = outcome
+
+    def __enter__(self) -> Self:
+        self._token = attach(trace.set_span_in_context(self._span))
         self._started = time.perf_counter()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        detach(self._token)
+        if isinstance(error, Exception):
+            _mark_failure(self._span, error)
+        if self._outcome:
+            self._span.set_attribute(Attribute.OUTCOME, _outcome(error))
+        self._span.end()
 
     def set(self, name: str, value: AttributeValue | None) -> None:
         """Set a span attribute; None sets nothing."""
@@ -89,20 +116,6 @@ class Step:
         return time.perf_counter() - self._started
 
 
-class _RequestAttributes(SpanProcessor):
-    """Puts the correlation ID and the tenant on every span of a request."""
-
-    def on_start(self, span: Span, parent_context: Context | None = None) -> None:  # noqa: ARG002  the SDK's signature
-        request = current_request()
-        if request is not None:
-            span.set_attribute(Attribute.CORRELATION_ID, request.correlation_id)
-            if request.client_id is not None:
-                span.set_attribute(Attribute.CLIENT_ID, request.client_id)
-
-    def on_end(self, span: ReadableSpan) -> None:
-        """Nothing is left to do when a span ends."""
-
-
 class _Provider(Protocol):
     def shutdown(self) -> None: ...
 
@@ -111,11 +124,10 @@ class _Provider(Protocol):
 class Telemetry:
     """What the code of a service uses to be seen: steps, instruments, and an end that is bounded."""
 
-    tracer: Tracer
+    tracer: Tracer | trace.NoOpTracer
     metrics: Instruments
     providers: Mapping[str, _Provider]
 
-    @contextmanager
     def step(
         self,
         name: str,
@@ -123,27 +135,13 @@ class Telemetry:
         *,
         kind: SpanKind = SpanKind.INTERNAL,
         outcome: bool = False,
-    ) -> Iterator[Step]:
-        """Run a block as a span. Failures of the service mark it as an error, refusals (4xx) only name `error.type`.
+    ) -> Step:
+        """Return a block that is a span. Failures of the service mark it as an error, refusals (4xx) only name `error.type`.
 
         With `outcome` the span says how it ended, cancellation included. Exceptions pass through and are recorded
         where they are handled.
         """
-        with self.tracer.start_as_current_span(
-            name, kind=kind, attributes=attributes, record_exception=False, set_status_on_exception=False
-        ) as span:
-            # Stays so for a BaseException: a cancelled task.
-            result = Outcome.CANCELLED
-            try:
-                yield Step(span)
-                result = Outcome.SUCCESS
-            except Exception as error:
-                result = _outcome(error)
-                _mark_failure(span, error)
-                raise
-            finally:
-                if outcome:
-                    span.set_attribute(Attribute.OUTCOME, result)
+        return Step(self.tracer.start_span(name, kind=kind, attributes=attributes), outcome=outcome)
 
     def shutdown(self) -> None:
         """Send what is buffered, all signals side by side, for at most SHUTDOWN_SECONDS; say what did not make it."""
@@ -161,8 +159,10 @@ class Telemetry:
             logger.warning("Telemetry not flushed within %s s: %s", SHUTDOWN_SECONDS, ", ".join(late))
 
 
-def _outcome(error: Exception) -> Outcome:
-    if isinstance(error, ClientDisconnect):
+def _outcome(error: BaseException | None) -> Outcome:
+    if error is None:
+        return Outcome.SUCCESS
+    if isinstance(error, ClientDisconnect) or not isinstance(error, Exception):
         return Outcome.CANCELLED
     return Outcome.FAILED if is_server_error(error) else Outcome.REJECTED
 
@@ -178,45 +178,107 @@ def _mark_failure(span: trace.Span, error: Exception) -> None:
         span.set_status(Status(StatusCode.ERROR, type(error).__qualname__))
 
 
+class Outlet(Protocol):
+    """Takes the encoded spans or log records of a process."""
+
+    def put(self, item: bytes) -> None:
+        """Take one; called by any thread, and never waits."""
+
+    def shutdown(self) -> None:
+        """Send what was taken."""
+
+
+# Makes an outlet of what stands around its items and of the counter for what it loses: (items, reason).
+MakeOutlet = Callable[[Envelope, Callable[[int, str], None]], Outlet]
+
+
 def build(
     identity: Identity,
     *,
     metric_reader: MetricReader,
-    span_processor: Callable[[Instruments], SpanProcessor],
-    log_processor: Callable[[Instruments], LogRecordProcessor],
+    spans: MakeOutlet,
+    logs: MakeOutlet,
     log_level: str = "INFO",
 ) -> Telemetry:
     """Build the telemetry of a process on these outlets, and make its logging speak through them."""
     resource = identity.resource()
-    scope = f"{signals.SERVICE_NAMESPACE}.{identity.service_name}"
-    meter_provider = MeterProvider([metric_reader], resource, shutdown_on_exit=False, views=views())
-    metrics = Instruments.of(meter_provider.get_meter(scope, identity.service_version))
-    tracer_provider = TracerProvider(resource=resource, shutdown_on_exit=False)
-    tracer_provider.add_span_processor(_RequestAttributes())
-    tracer_provider.add_span_processor(span_processor(metrics))
-    logger_provider = LoggerProvider(resource, shutdown_on_exit=False)
-    logger_provider.add_log_record_processor(log_processor(metrics))
-    configure_logging(identity.service_name, log_level, logger_provider)
-    return Telemetry(
-        tracer=tracer_provider.get_tracer(scope, identity.service_version),
-        metrics=metrics,
-        providers={"traces": tracer_provider, "logs": logger_provider, "metrics": meter_provider},
+    scope = InstrumentationScope(
+        f"{signals.SERVICE_NAMESPACE}.{identity.service_name}", identity.service_version
     )
+    meter_provider = MeterProvider([metric_reader], resource, shutdown_on_exit=False, views=views())
+    metrics = Instruments(meter_provider.get_meter(scope.name, scope.version))
+    _collect_too(metric_reader, metrics, resource, scope)
+    envelope = Envelope(resource, scope.name, identity.service_version)
+    span_outlet, log_outlet = (
+        make(envelope, _dropped(metrics, signal)) for signal, make in (("traces", spans), ("logs", logs))
+    )
+    configure_logging(identity.service_name, log_level, log_outlet.put)
+    # The SDK's provider knows the variables OTEL_TRACES_SAMPLER and _ARG.
+    sampler = TracerProvider(resource=resource, shutdown_on_exit=False).sampler
+    return Telemetry(
+        tracer=Tracer(span_outlet.put, sampler),
+        metrics=metrics,
+        providers={"traces": span_outlet, "logs": log_outlet, "metrics": meter_provider},
+    )
+
+
+def _dropped(metrics: Instruments, signal: str) -> Callable[[int, str], None]:
+    def count(items: int, reason: str) -> None:
+        metrics.telemetry_dropped(items, signal=signal, reason=reason)
+
+    return count
+
+
+def _collect_too(
+    reader: MetricReader, metrics: Instruments, resource: Resource, scope: InstrumentationScope
+) -> None:
+    """Let a reader collect our instruments with those of its provider; the SDK has no door for other producers yet."""
+    provider: Any = reader._collect  # noqa: SLF001
+
+    def collect(*arguments: Any, **options: Any) -> MetricsData:
+        ours = ResourceMetrics(resource, [ScopeMetrics(scope, metrics.collect(), "")], "")
+        others: MetricsData | None = provider(*arguments, **options)
+        return MetricsData([ours, *(others.resource_metrics if others else ())])
+
+    reader._set_collect_callback(collect)  # noqa: SLF001
 
 
 def configure(identity: Identity, *, log_level: str, workers: int) -> Telemetry:
     """Build the telemetry of one of so many processes with OTLP over gRPC; the OTEL_* variables configure it."""
+    if os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
+        return _switched_off(identity, log_level)
     for name, value in _DEFAULTS.items():
         os.environ.setdefault(name, value)
     telemetry = build(
         identity,
         metric_reader=PeriodicExportingMetricReader(OTLPMetricExporter()),
-        span_processor=otlp_span_processor,
-        log_processor=otlp_log_processor,
+        spans=lambda envelope, dropped: _batches("BSP", SpanExporter(envelope), dropped),
+        logs=lambda envelope, dropped: _batches("BLRP", LogExporter(envelope), dropped),
         log_level=log_level,
     )
     _measure_process(telemetry, workers)
     return telemetry
+
+
+def _batches(processor: str, exporter: Exporter, dropped: Callable[[int, str], None]) -> Batches:
+    """Return batches as the variables of the SDK's batch processor `BSP` or `BLRP` say."""
+
+    def setting(name: str) -> int:
+        return int(os.environ[f"OTEL_{processor}_{name}"])
+
+    return Batches(
+        exporter,
+        queue=setting("MAX_QUEUE_SIZE"),
+        batch=setting("MAX_EXPORT_BATCH_SIZE"),
+        delay_seconds=setting("SCHEDULE_DELAY") / 1000,
+        dropped=dropped,
+    )
+
+
+def _switched_off(identity: Identity, log_level: str) -> Telemetry:
+    """Return telemetry that neither makes nor sends anything; the lines on stdout stay."""
+    configure_logging(identity.service_name, log_level)
+    return Telemetry(trace.NoOpTracer(), Instruments(NoOpMeter(signals.SERVICE_NAMESPACE)), {})
 
 
 def _measure_process(telemetry: Telemetry, workers: int) -> None:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from opentelemetry.sdk._logs import ReadableLogRecord
-from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogRecordProcessor
 from opentelemetry.sdk.metrics.export import (
     HistogramDataPoint,
     InMemoryMetricReader,
@@ -15,14 +14,33 @@ from opentelemetry.sdk.metrics.export import (
     NumberDataPoint,
 )
 from opentelemetry.sdk.trace import ReadableSpan
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from observability.otlp import Envelope
 from observability.signals import MetricSpec
 from observability.telemetry import Identity, Telemetry, build
+from tests.otlp_wire import log_records_of, spans_of
 
 _POINTS: Final = (NumberDataPoint, HistogramDataPoint)
 Tree = dict[str, "Tree"]
+
+
+class Kept:
+    """An outlet that keeps what it is given, as it would go over the wire."""
+
+    def __init__(self, envelope: Envelope, _dropped: object) -> None:
+        self._envelope = envelope
+        self._items: list[bytes] = []
+
+    def put(self, item: bytes) -> None:
+        """Keep an item."""
+        self._items.append(item)
+
+    def shutdown(self) -> None:
+        """Nothing is left to send."""
+
+    def request(self) -> bytes:
+        """Return the request that sends all items."""
+        return self._envelope.around(self._items)
 
 
 @dataclass(frozen=True)
@@ -30,13 +48,11 @@ class TelemetrySpy:
     """A service's telemetry, and all that was recorded through it."""
 
     telemetry: Telemetry
-    _spans: InMemorySpanExporter
     _metrics: InMemoryMetricReader
-    _logs: InMemoryLogRecordExporter
 
     def spans(self, name: str | None = None) -> list[ReadableSpan]:
         """Return the ended spans, all or those of one name, in the order of their start."""
-        ended = [span for span in self._spans.get_finished_spans() if name in (None, span.name)]
+        ended = [span for span in spans_of(self._request("traces")) if name in (None, span.name)]
         return sorted(ended, key=lambda span: span.start_time or 0)
 
     def span(self, name: str) -> ReadableSpan:
@@ -93,8 +109,13 @@ class TelemetrySpy:
 
     def logs(self, level: str | None = None) -> list[ReadableLogRecord]:
         """Return the log records sent by OTLP, all or those of one level (`INFO`, `WARN`, `ERROR` ...)."""
-        records = self._logs.get_finished_logs()
+        records = log_records_of(self._request("logs"))
         return [record for record in records if level in (None, record.log_record.severity_text)]
+
+    def _request(self, signal: str) -> bytes:
+        outlet = self.telemetry.providers[signal]
+        assert isinstance(outlet, Kept)
+        return outlet.request()
 
     def messages(self, level: str | None = None) -> list[Any]:
         """Return the messages of the log records."""
@@ -106,17 +127,17 @@ def spied_telemetry(
     service: str = "service-under-test", *, log_level: str = "INFO"
 ) -> Iterator[TelemetrySpy]:
     """Build a telemetry in memory, and put the process's logging back at the end."""
-    spans, metrics, logs = InMemorySpanExporter(), InMemoryMetricReader(), InMemoryLogRecordExporter()  # type: ignore[no-untyped-call]
+    metrics = InMemoryMetricReader()
     root = logging.getLogger()
     handlers, level = root.handlers, root.level
     telemetry = build(
         Identity(service, "1.0.0", "test:0", "test"),
         metric_reader=metrics,
-        span_processor=lambda _: SimpleSpanProcessor(spans),
-        log_processor=lambda _: SimpleLogRecordProcessor(logs),
+        spans=Kept,
+        logs=Kept,
         log_level=log_level,
     )
     try:
-        yield TelemetrySpy(telemetry, spans, metrics, logs)
+        yield TelemetrySpy(telemetry, metrics)
     finally:
         root.handlers, root.level = handlers, level

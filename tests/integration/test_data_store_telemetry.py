@@ -171,7 +171,7 @@ def test_a_request_is_one_line_with_its_identity(data_store: httpx.Client, telem
     assert (line.severity_text, line.body) == ("INFO", f"{ADD} 201")
     assert line.attributes["correlation_id"] == CORRELATION_ID
     assert line.attributes["client_id"] == "acme"
-    assert line.attributes["context_data"]["status"] == 201
+    assert line.attributes["context_data.status"] == 201
 
 
 def test_a_failed_statement_is_seen_in_span_metric_and_log(

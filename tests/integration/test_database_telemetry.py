@@ -186,9 +186,9 @@ def test_a_slow_statement_is_a_warning_without_its_values(
     with database.connect() as connection:
         connection.execute(text("SELECT :secret FROM pg_sleep(0.25)"), {"secret": "hush"})
     (record,) = telemetry.logs("WARN")
-    context_data = dict[str, Any](record.log_record.attributes or {})["context_data"]
+    attributes = dict[str, Any](record.log_record.attributes or {})
     assert record.log_record.body == "Slow statement"
-    assert context_data["duration"] > 0.2
+    assert attributes["context_data.duration"] > 0.2
     assert "hush" not in str(record.log_record.attributes)
 
 

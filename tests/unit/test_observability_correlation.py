@@ -77,8 +77,11 @@ def test_outgoing_headers_carry_the_request_and_its_trace(telemetry: TelemetrySp
 
     assert headers["X-Correlation-ID"] == KEPT
     context = telemetry.span("calling").context
-    assert headers["traceparent"] == (
-        f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"
+    assert (
+        headers["traceparent"]
+        == (
+            f"00-{context.trace_id:032x}-{context.span_id:016x}-03"  # sampled, and of random bits (W3C Trace Context level 2)
+        )
     )
     assert set(headers["baggage"].split(",")) == {f"correlation_id={KEPT}", "client_id=acme"}
 
