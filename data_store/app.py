@@ -3,13 +3,12 @@
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from anyio.to_thread import current_default_thread_limiter, run_sync
+from anyio.to_thread import run_sync
 from fastapi import FastAPI
 
-from data_store import SERVICE_NAME, VERSION
+from data_store import SERVICE_NAME, VERSION, health
 from data_store.body_limit import MAX_BODY_BYTES, DeclaredBodyLimit
-from data_store.database import make_engine
-from data_store.health import DatabaseProbe, health_router
+from data_store.database import Database, make_engine
 from data_store.records.endpoints import records_router
 from data_store.records.repository import DocumentRepository
 from data_store.settings import DataStoreSettings
@@ -29,8 +28,19 @@ def create_app(settings: DataStoreSettings | None = None, telemetry: Telemetry |
     """Put the service together; settings come from the environment unless given."""
     settings = settings or load_settings(DataStoreSettings)
     telemetry = telemetry or _telemetry(settings)
-    database = DatabaseTelemetry(
-        make_engine(settings), telemetry, slow_statement_seconds=settings.slow_statement_seconds
+    requests, probes = (
+        DatabaseTelemetry(
+            make_engine(settings, connections=connections),
+            telemetry,
+            slow_statement_seconds=settings.slow_statement_seconds,
+        )
+        for connections in (settings.database_pool_size, health.CONNECTIONS)
+    )
+    requests.observe_pool()
+    database = Database(
+        requests,
+        connections=settings.database_pool_size,
+        patience_seconds=settings.database_pool_timeout_seconds,
     )
 
     @asynccontextmanager
@@ -38,10 +48,9 @@ def create_app(settings: DataStoreSettings | None = None, telemetry: Telemetry |
         """Telemetry is up first and goes down last, so that it tells how everything else went down."""
         async with AsyncExitStack() as stack:
             stack.push_async_callback(run_sync, telemetry.shutdown)
-            stack.callback(database.engine.dispose)
+            stack.callback(database.close)
+            stack.callback(probes.engine.dispose)
             await stack.enter_async_context(watched_event_loop(telemetry))
-            # A request that has a thread also finds a connection: waiting happens in one place.
-            current_default_thread_limiter().total_tokens = settings.database_pool_size
             yield
 
     app = FastAPI(
@@ -54,8 +63,8 @@ def create_app(settings: DataStoreSettings | None = None, telemetry: Telemetry |
     install_problem_handlers(app)
     app.include_router(records_router(DocumentRepository(database)))
     app.include_router(
-        health_router(
-            DatabaseProbe(database),
+        health.health_router(
+            health.DatabaseProbe(probes),
             telemetry,
             service=SERVICE_NAME,
             version=VERSION,

@@ -13,7 +13,6 @@ from fastapi import APIRouter, Response
 from pydantic import BaseModel
 from sqlalchemy import text
 
-from data_store.database import HEALTH_CONNECTIONS
 from observability import Telemetry, run_checks
 from observability.database import DatabaseTelemetry
 from observability.fields import Timestamp
@@ -21,6 +20,8 @@ from observability.health import Check, SingleFlight, overall, status_code
 from observability.signals import HealthStatus
 
 DATABASE: Final = "database"
+# Of the probe's own: it must find one even while requests hold all of theirs.
+CONNECTIONS: Final = 1
 TABLES: Final = ("document_metadata", "users", "clients")
 # Asks the catalogue, not the tables: a probe is no work on documents and must not count as such.
 _USABLE_TABLES: Final = text(
@@ -59,7 +60,7 @@ class DatabaseProbe:
 
     def __init__(self, database: DatabaseTelemetry) -> None:
         self._database = database
-        self._threads = CapacityLimiter(HEALTH_CONNECTIONS)
+        self._threads = CapacityLimiter(CONNECTIONS)
         self._single = SingleFlight(self._in_thread)
 
     async def ask(self) -> _Probed:

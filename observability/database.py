@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 from urllib.parse import quote
 
 from opentelemetry import trace
@@ -44,6 +44,14 @@ class _Statement:
     started: float
 
 
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Somebody's wait for a connection."""
+
+    step: AbstractContextManager[Step]
+    since: float
+
+
 def sql_comment() -> str:
     """Return the sqlcommenter comment that links a statement to its request; empty outside of one.
 
@@ -67,12 +75,24 @@ class DatabaseTelemetry:
         event.listen(engine, "before_cursor_execute", self._before, retval=True)
         event.listen(engine, "after_cursor_execute", self._after)
         event.listen(engine, "handle_error", self._failed)
-        telemetry.metrics.observe(DATABASE_POOL, self._pool_states)
+
+    def observe_pool(self) -> None:
+        """Report the states of this engine's pool as those of the service."""
+        self._telemetry.metrics.observe(DATABASE_POOL, self._pool_states)
+
+    def wait(self) -> Wait:
+        """Begin to wait for a connection, until `connect`, `begin` or `give_up` end it, in whatever thread."""
+        return Wait(self._telemetry.step(Span.DATABASE_CONNECTION), time.perf_counter())
+
+    def give_up(self, wait: Wait) -> NoReturn:
+        """End a wait that took too long, before anything was asked of the pool; raises its TimeoutError."""
+        with self._told(wait):
+            raise PoolTimeoutError(f"No connection in {time.perf_counter() - wait.since:.3g} s")
 
     @contextmanager
-    def connect(self) -> Iterator[Connection]:
+    def connect(self, wait: Wait | None = None) -> Iterator[Connection]:
         """Lend a connection on which each statement is its own transaction (AUTOCOMMIT)."""
-        connection = self._checked_out()
+        connection = self._checked_out(wait)
         try:
             _autocommit(connection, on=True)
             yield connection
@@ -80,12 +100,12 @@ class DatabaseTelemetry:
             connection.close()
 
     @contextmanager
-    def begin(self) -> Iterator[Connection]:
+    def begin(self, wait: Wait | None = None) -> Iterator[Connection]:
         """Lend a connection inside a transaction: committed at the end of the block, rolled back on any exception.
 
         Raises CommitUnconfirmed when the connection breaks during the commit.
         """
-        connection = self._checked_out()
+        connection = self._checked_out(wait)
         try:
             _autocommit(connection, on=False)
             transaction = connection.begin()
@@ -104,17 +124,23 @@ class DatabaseTelemetry:
         # A commit that fails leaves nothing behind either: rolled back until it is known to be committed.
         return self._telemetry.step(Span.TRANSACTION_COMMIT, {Attribute.SUCCESS_STATUS: "rolled_back"})
 
-    def _checked_out(self) -> Connection:
-        """Take a connection out of the pool, and say how long that took."""
+    def _checked_out(self, wait: Wait | None) -> Connection:
+        """Take a connection out of the pool."""
+        with self._told(wait or self.wait()):
+            return self.engine.connect()
+
+    @contextmanager
+    def _told(self, wait: Wait) -> Iterator[None]:
+        """Say how long somebody waited for a connection, when this block ends the wait."""
         metrics = self._telemetry.metrics
-        with self._telemetry.step(Span.DATABASE_CONNECTION) as step:
+        with wait.step as step:
             try:
-                return self.engine.connect()
+                yield
             except PoolTimeoutError:
                 metrics.database_pool_exhausted(1)
                 raise
             finally:
-                waited = step.elapsed()
+                waited = time.perf_counter() - wait.since
                 metrics.database_pool_wait(waited)
                 step.set(Attribute.POOL_WAIT, waited)
                 if isinstance(self.engine.pool, QueuePool):

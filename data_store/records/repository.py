@@ -1,15 +1,15 @@
 """The SQL of the records. Each method is one statement on one connection."""
 
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import RowMapping, bindparam, insert, select, text
+from sqlalchemy import Connection, Row, bindparam, insert, select, text
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import insert as insert_or_ignore
 
+from data_store.database import Database
 from data_store.failures import failures_as_problems
 from data_store.records.models import clients, document_metadata
-from data_store.records.schemas import NewDocument
-from observability.database import DatabaseTelemetry
+from data_store.records.schemas import Document, NewDocument
 
 # Built once: building a statement costs more than running it through SQLAlchemy's cache.
 _CLIENT: Final = (
@@ -35,18 +35,29 @@ _SELECT: Final = select(document_metadata).where(
 class DocumentRepository:
     """The documents of all clients; every method takes the client whose they are."""
 
-    def __init__(self, database: DatabaseTelemetry) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
 
-    def add(self, client_id: str, document: NewDocument) -> RowMapping:
-        """Store a document, and its client when this is its first; return the stored row."""
+    async def add(self, client_id: str, document: NewDocument) -> Document:
+        """Store a document, and its client when this is its first; return what is stored."""
         values = {f"new_{name}": value for name, value in document.model_dump().items()}
-        with failures_as_problems(), self._database.begin() as connection:
-            result = connection.execute(_INSERT, {"of_client": client_id, **values})
-            return result.mappings().one()
 
-    def get(self, client_id: str, document_id: int) -> RowMapping | None:
+        def insert_document(connection: Connection) -> Document:
+            return _document(connection.execute(_INSERT, {"of_client": client_id, **values}).one())
+
+        with failures_as_problems():
+            return await self._database.write(insert_document)
+
+    async def get(self, client_id: str, document_id: int) -> Document | None:
         """Return a client's document, None when it is not there or another client's."""
-        with failures_as_problems(), self._database.connect() as connection:
-            result = connection.execute(_SELECT, {"of_client": client_id, "of_id": document_id})
-            return result.mappings().one_or_none()
+
+        def select_document(connection: Connection) -> Document | None:
+            row = connection.execute(_SELECT, {"of_client": client_id, "of_id": document_id}).one_or_none()
+            return None if row is None else _document(row)
+
+        with failures_as_problems():
+            return await self._database.read(select_document)
+
+
+def _document(row: Row[Any]) -> Document:
+    return Document.model_validate(row._asdict())

@@ -209,7 +209,7 @@ NOT_PROVOKED: Final = {
         "ConnectionPoolExhausted",
         "warning",
         "timeout",
-    ): "requests wait for a thread before they would for a connection",
+    ): "a statement times out as early as a wait for its connection, and so ends that",
     ("PrometheusRejectingSamples", "warning", "scrape"): "a program that lies about its metrics' time",
     (
         "NotificationsFailing",

@@ -37,7 +37,7 @@ from tests.webhook import Webhook
 SECONDS = 30
 # What cannot be made to happen from outside.
 SILENT_METRICS = {
-    signals.DATABASE_POOL_EXHAUSTED,  # threads wait for their turn before they ask for a connection
+    signals.DATABASE_POOL_EXHAUSTED,  # somebody waits 5 s for a connection
     signals.TELEMETRY_DROPPED,  # the SDK's queue is full, or an export failed for a minute
 }
 MODEL = "parrot-1"

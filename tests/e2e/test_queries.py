@@ -28,7 +28,7 @@ SECONDS = 150  # some rules are evaluated once a minute, and read what others ha
 SILENT: Mapping[str, str] = {
     "gen_ai_": "no model is configured",
     "ALERTS": "nothing fires while all is well",
-    "database_connection_pool_exhausted_total": "requests wait for a thread before they would wait in vain",
+    "database_connection_pool_exhausted_total": "nobody waits 5 s for a connection",
     "telemetry_dropped_total": "nothing was dropped",
     'code!~"2..': "nothing was rejected",
     **dict.fromkeys(

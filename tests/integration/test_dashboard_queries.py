@@ -143,7 +143,7 @@ def test_the_lag_of_the_event_loop_is_the_worst_of_all_samples(
 def test_a_pool_that_is_full_for_a_moment_is_not_full(promtool: Path, tmp_path: Path, title: str) -> None:
     """The alert averages over 2 minutes, and its limit is drawn."""
     pool = 'database_connection_pool{service_name="data-store", instance="a", state="%s"}'
-    samples = {pool % "in_use": "0 10 0 10 0 10 0 10 0 10", pool % "max": "11x10"}
+    samples = {pool % "in_use": "0 10 0 10 0 10 0 10 0 10", pool % "max": "10x10"}
     labels = '{instance="a"}' if title.endswith("instance") else "{}"
     for query in of_panel(f"database, {title}"):
         computed(promtool, tmp_path, query, samples, at="2m10s", expected=[{"labels": labels, "value": 0.5}])

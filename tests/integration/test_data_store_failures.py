@@ -7,8 +7,14 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import psycopg2
 import pytest
+from opentelemetry.trace import StatusCode
 
-from observability.signals import DATABASE_POOL_EXHAUSTED, HTTP_IN_PROGRESS
+from observability.signals import (
+    DATABASE_OPERATIONS,
+    DATABASE_POOL_EXHAUSTED,
+    DATABASE_POOL_WAIT,
+    HTTP_IN_PROGRESS,
+)
 from tests.integration.conftest import PostgreSQL, data_store_on
 from tests.records import DOCUMENT, DOCUMENTS, assert_problem
 from tests.telemetry_spy import TelemetrySpy
@@ -67,14 +73,12 @@ def test_a_connection_that_breaks_during_the_commit_is_neither_a_success_nor_a_5
     assert telemetry.attributes("transaction_commit")["success_status"] == "unknown"
 
 
-def test_requests_wait_for_a_thread_and_not_for_a_connection(
+def test_requests_wait_for_a_connection_and_say_how_long(
     database_url: str, telemetry: TelemetrySpy, lock: psycopg2.extensions.connection
 ) -> None:
-    """More requests than connections queue up; none of them gives up on the pool."""
+    """More requests than connections queue up; each one's span and the metric have its wait."""
     with (
-        data_store_on(
-            database_url, telemetry, database_pool_size=2, database_pool_timeout_seconds=0.1
-        ) as client,
+        data_store_on(database_url, telemetry, database_pool_size=2) as client,
         ThreadPoolExecutor(8) as threads,
     ):
         waiting = [threads.submit(client.get, f"{DOCUMENTS}/1") for _ in range(8)]
@@ -83,7 +87,39 @@ def test_requests_wait_for_a_thread_and_not_for_a_connection(
         release.start()
         assert [answer.result().status_code for answer in waiting] == [404] * 8
         release.join()
+    connections = telemetry.spans("database_connection")
+    waits = sorted(float(str((span.attributes or {})["connection_pool.wait"])) for span in connections)
+    assert len(waits) == 8
+    assert waits[2] > 0.1, "two found a connection, six had to wait"
+    assert telemetry.series(DATABASE_POOL_WAIT) == {(): 8}
     assert telemetry.series(DATABASE_POOL_EXHAUSTED) == {}
+
+
+def test_a_request_that_waits_too_long_for_a_connection_is_a_503_that_counts(
+    database_url: str, telemetry: TelemetrySpy, lock: psycopg2.extensions.connection
+) -> None:
+    """DATABASE_POOL_TIMEOUT_SECONDS: nothing was asked of the database, and nothing is asked later."""
+    with (
+        data_store_on(
+            database_url, telemetry, database_pool_size=1, database_pool_timeout_seconds=0.1
+        ) as client,
+        ThreadPoolExecutor(3) as threads,
+    ):
+        asked = [threads.submit(client.get, f"{DOCUMENTS}/1") for _ in range(3)]
+        eventually(lambda: telemetry.series(DATABASE_POOL_EXHAUSTED) == {(): 2})
+        lock.close()
+        answers = sorted((each.result() for each in asked), key=lambda answer: answer.status_code)
+    assert answers[0].status_code == 404
+    for refused in answers[1:]:
+        assert_unavailable(refused)
+    assert telemetry.series(DATABASE_OPERATIONS) == {("SELECT", "document_metadata", "true"): 1}
+    failed = [
+        span for span in telemetry.spans("database_connection") if span.status.status_code is StatusCode.ERROR
+    ]
+    assert [float(str((span.attributes or {})["connection_pool.wait"])) >= 0.1 for span in failed] == [
+        True,
+        True,
+    ]
 
 
 @pytest.mark.parametrize("method", ["POST", "GET"])

@@ -50,6 +50,7 @@ def database(empty_database_url: str, telemetry: TelemetrySpy) -> Iterator[Datab
     with engine.begin() as connection:
         THINGS.create(connection)
     watched = DatabaseTelemetry(engine, telemetry.telemetry, slow_statement_seconds=0.2)
+    watched.observe_pool()
     yield watched
     engine.dispose()
 

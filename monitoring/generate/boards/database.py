@@ -62,8 +62,7 @@ def _pool_share() -> str:
     in_use, most = (series(DATABASE_POOL, OF_SERVICE, f'state="{state}"') for state in ("in_use", "max"))
     # As the alert has it, whose limit is drawn: a moment without a free connection is nothing yet.
     used = aggregate("max", f"avg_over_time({in_use}[2m])", "instance")
-    # One is the health check's own.
-    return f"{used} / ({aggregate('max', most, 'instance')} - 1)"
+    return f"{used} / {aggregate('max', most, 'instance')}"
 
 
 _NOW: Final = (
@@ -97,7 +96,7 @@ _NOW: Final = (
     ),
     stat(
         "Pool in use",
-        "Share of the connections that requests may have, on average of 2 minutes, of the fullest instance",
+        "Share of the connections, on average of 2 minutes, of the fullest instance",
         Target(expr=aggregate("max", _pool_share()), legend="in use"),
         unit="percentunit",
         steps=POOL,
@@ -210,7 +209,7 @@ _POOLS: Final = (
     ),
     lines(
         "Pool in use by instance",
-        "Share of the connections that requests to each may have, on average of 2 minutes",
+        "Share of each one's connections, on average of 2 minutes",
         Target(expr=_pool_share(), legend="{{instance}}"),
         unit="percentunit",
         defaults={"max": 1},

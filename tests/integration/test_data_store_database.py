@@ -1,0 +1,82 @@
+"""Work on connections, each in a thread of its own, on a real PostgreSQL."""
+
+import asyncio
+import threading
+from collections.abc import Iterator
+
+import pytest
+from pydantic import SecretStr
+from sqlalchemy import Connection, text
+
+from data_store.database import Database, make_engine
+from data_store.settings import DataStoreSettings
+from observability.database import DatabaseTelemetry
+from tests.telemetry_spy import TelemetrySpy
+
+
+class Held:
+    """Work that lasts until it is let go, and notes that it ran."""
+
+    def __init__(self) -> None:
+        self.running = threading.Event()
+        self.let_go = threading.Event()
+        self.answer: int | None = None
+
+    def __call__(self, connection: Connection) -> int | None:
+        """Take the connection, and keep it."""
+        self.running.set()
+        assert self.let_go.wait(10)
+        self.answer = connection.execute(text("SELECT 1")).scalar()
+        return self.answer
+
+    async def begun(self) -> None:
+        """Wait until it runs."""
+        assert await asyncio.to_thread(self.running.wait, 10)
+
+
+@pytest.fixture
+def database(database_url: str, telemetry: TelemetrySpy) -> Iterator[Database]:
+    """One connection, one thread."""
+    settings = DataStoreSettings(database_url=SecretStr(database_url))
+    watched = DatabaseTelemetry(
+        make_engine(settings, connections=1), telemetry.telemetry, slow_statement_seconds=1
+    )
+    database = Database(watched, connections=1, patience_seconds=10)
+    yield database
+    database.close()
+
+
+async def test_work_that_is_given_up_while_it_waits_never_runs(database: Database) -> None:
+    """Its request was told that nothing was done."""
+    first, second, third = Held(), Held(), Held()
+    third.let_go.set()
+    running = asyncio.create_task(database.read(first))
+    await first.begun()
+    waiting = asyncio.create_task(database.read(second))
+    last = asyncio.create_task(database.read(third))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    first.let_go.set()
+
+    assert await running == 1
+    assert await last == 1
+    assert not second.running.is_set()
+
+
+async def test_a_thread_is_taken_until_its_work_is_done_though_nobody_waits_for_it(
+    database: Database,
+) -> None:
+    """Else the next one would wait inside, where nobody counts and nothing ends it."""
+    first, second = Held(), Held()
+    second.let_go.set()
+    left = asyncio.create_task(database.write(first))
+    await first.begun()
+    left.cancel()
+    await asyncio.wait([left])
+    waiting = asyncio.create_task(database.read(second))
+    await asyncio.sleep(0)
+    assert database._free.locked()
+    first.let_go.set()
+
+    assert await waiting == 1
+    assert first.answer == 1
