@@ -1,6 +1,7 @@
 """Draws what a goal's measurement comes to, beside its figures."""
 
 from collections.abc import Iterable, Sequence
+from math import ceil
 from pathlib import Path
 from statistics import median
 from textwrap import fill
@@ -11,23 +12,27 @@ from matplotlib.figure import Figure
 
 from benchmarks.report import Bars, Chart, Lines, Stacks
 
-WIDTH, HEIGHT = 8.0, 3.6  # inches, of each chart
+WIDTH, HEIGHT = 6.5, 3.4  # inches, of each chart
+COLUMNS = 2
 DOTS_PER_INCH = 110
 BAR_COLOR, DOT_COLOR, BOUND_COLOR = "#4c78a8", "#222222", "#c44e52"
-LONGEST_LABEL = 16
+LONGEST_LABEL = 12
 PALETTE = "tab20"
 
 
 def draw(title: str, charts: Sequence[Chart], file: Path) -> None:
-    """Write one picture with all charts of a goal, one below the other."""
-    figure = Figure(figsize=(WIDTH, HEIGHT * len(charts)), layout="constrained")
+    """Write one picture with all charts of a goal."""
+    columns = min(COLUMNS, len(charts))
+    rows = ceil(len(charts) / columns)
+    figure = Figure(figsize=(WIDTH * columns, HEIGHT * rows), layout="constrained")
     figure.suptitle(title)
-    for axes, chart in zip(figure.subplots(len(charts), squeeze=False)[:, 0], charts, strict=True):
+    for place, chart in enumerate(charts, 1):
+        axes = figure.add_subplot(rows, columns, place)
         axes.set_title(chart.title, loc="left", fontsize="medium")
         axes.set_ylabel(chart.unit)
+        axes.tick_params(labelsize="small")
+        axes.spines[["top", "right"]].set_visible(False)
         _draw_chart(axes, chart)
-        for side in ("top", "right"):
-            axes.spines[side].set_visible(False)
     figure.savefig(file, dpi=DOTS_PER_INCH)
 
 

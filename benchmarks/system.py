@@ -114,6 +114,7 @@ class _Starter:
         self._sink_port = next(self._ports)
         self._settings = Settings(
             robin_state_dir=state.root,
+            http_port=next(self._ports),
             postgres_port=next(self._ports),
             otlp_grpc_port=next(self._ports),
             collector_health_port=next(self._ports),
