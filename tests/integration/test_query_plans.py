@@ -53,7 +53,8 @@ def filled(postgresql: PostgreSQL) -> Iterator[Filled]:
     for name, value in EXPLAINED.items():
         postgresql.execute(f"ALTER DATABASE {database} SET {name} = '{value}'")
     with spied_telemetry() as telemetry, data_store_on(postgresql.url(database), telemetry) as client:
-        client.get(DOCUMENT_OF_17)  # the driver asks for PostgreSQL's types where it connects
+        for path in (DOCUMENT_OF_17, "/health"):  # on its first use a connection asks for PostgreSQL's types
+            assert client.get(path).status_code == 200
         yield Filled(client, postgresql, database)
 
 
