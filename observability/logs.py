@@ -4,16 +4,14 @@ import json
 import logging
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from typing import Any, Final, TextIO
 
 from opentelemetry import trace
 from opentelemetry.semconv.attributes import exception_attributes
-from opentelemetry.trace import SpanContext
 
 from observability import otlp
-from observability.context import RequestContext, current_request
+from observability.context import current_request
 from observability.signals import Attribute
 
 # Chatty libraries, whose INFO lines repeat what our spans say; the last warns of every client's mistake.
@@ -21,40 +19,31 @@ _QUIET: Final = {
     **dict.fromkeys(("httpx", "httpcore", "alembic.runtime.plugins", "aiohttp"), logging.WARNING),
     "python_multipart": logging.ERROR,
 }
-# Severity number and text of OTLP's log data model for each level of logging.
-_SEVERITIES: Final = (
-    (logging.CRITICAL, 21, "FATAL"),
-    (logging.ERROR, 17, "ERROR"),
-    (logging.WARNING, 13, "WARN"),
-    (logging.INFO, 9, "INFO"),
-    (logging.NOTSET, 5, "DEBUG"),
-)
+# Severity number and text of OTLP's log data model for each level of logging, the worst first.
+_SEVERITIES: Final = {
+    logging.CRITICAL: (21, "FATAL"),
+    logging.ERROR: (17, "ERROR"),
+    logging.WARNING: (13, "WARN"),
+    logging.INFO: (9, "INFO"),
+    logging.DEBUG: (5, "DEBUG"),
+}
+_CORRELATION_ID: Final = Attribute.CORRELATION_ID.value
+_CLIENT_ID: Final = Attribute.CLIENT_ID.value
 _encode: Final = json.JSONEncoder(default=str).encode
 
 
-@dataclass(frozen=True, slots=True)
 class _Entry:
     """What both outlets say: a record, and the request and span it was written in."""
 
-    record: logging.LogRecord
-    message: str
-    context_data: Mapping[str, Any]
-    request: RequestContext | None
-    span: SpanContext
+    __slots__ = ("context_data", "error", "message", "record", "request", "span")
 
-    @classmethod
-    def of(cls, record: logging.LogRecord) -> "_Entry":
-        return cls(
-            record,
-            record.getMessage(),
-            getattr(record, "context_data", {}),
-            current_request(),
-            trace.get_current_span().get_span_context(),
-        )
-
-    @property
-    def error(self) -> BaseException | None:
-        return self.record.exc_info[1] if self.record.exc_info else None
+    def __init__(self, record: logging.LogRecord) -> None:
+        self.record = record
+        self.message = record.getMessage()
+        self.context_data: Mapping[str, Any] = getattr(record, "context_data", {})
+        self.error = record.exc_info[1] if record.exc_info else None
+        self.request = current_request()
+        self.span = trace.get_current_span().get_span_context()
 
     def line(self, service: str) -> str:
         """Return the record as one line of JSON with the contract's fields."""
@@ -81,32 +70,36 @@ class _Entry:
     def otlp(self) -> bytes:
         """Return the record as OTLP's; the collector gives its severity the contract's name."""
         record, span = self.record, self.span
-        number, text = next((number, text) for level, number, text in _SEVERITIES if record.levelno >= level)
+        number, text = _SEVERITIES.get(record.levelno) or _severity(record.levelno)
         return otlp.log_record(
             time_ns=int(record.created * 1e9),
             severity_number=number,
             severity_text=text,
             body=self.message,
-            attributes=[otlp.log_attribute(key, value) for key, value in self._attributes()],
+            attributes=[otlp.log_attribute(key, value) for key, value in self._attributes().items()],
             trace_id=span.trace_id,
             span_id=span.span_id,
             trace_flags=span.trace_flags,
         )
 
-    def _attributes(self) -> Iterable[tuple[str, object]]:
-        yield "logger", self.record.name
-        if self.request is not None:
-            yield Attribute.CORRELATION_ID, self.request.correlation_id
-            if self.request.client_id is not None:
-                yield Attribute.CLIENT_ID, self.request.client_id
-        yield from otlp.flattened(self.context_data, "context_data.")
-        if self.error is not None:
-            yield exception_attributes.EXCEPTION_TYPE, type(self.error).__name__
-            yield exception_attributes.EXCEPTION_MESSAGE, str(self.error)
-            yield (
-                exception_attributes.EXCEPTION_STACKTRACE,
-                "".join(traceback.format_exception(self.error)),
-            )
+    def _attributes(self) -> dict[str, object]:
+        attributes: dict[str, object] = {"logger": self.record.name}
+        request, error = self.request, self.error
+        if request is not None:
+            attributes[_CORRELATION_ID] = request.correlation_id
+            if request.client_id is not None:
+                attributes[_CLIENT_ID] = request.client_id
+        attributes.update(otlp.flattened(self.context_data, "context_data."))
+        if error is not None:
+            attributes[exception_attributes.EXCEPTION_TYPE] = type(error).__name__
+            attributes[exception_attributes.EXCEPTION_MESSAGE] = str(error)
+            attributes[exception_attributes.EXCEPTION_STACKTRACE] = "".join(traceback.format_exception(error))
+        return attributes
+
+
+def _severity(level: int) -> tuple[int, str]:
+    """Return that of the next lower level, for one that logging does not know."""
+    return next((found for known, found in _SEVERITIES.items() if level >= known), _SEVERITIES[logging.DEBUG])
 
 
 class _Outlets(logging.Handler):
@@ -123,7 +116,7 @@ class _Outlets(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Write the record; what fails here is told on stderr, as in every handler."""
         try:
-            entry = _Entry.of(record)
+            entry = _Entry(record)
             self._stdout.write(f"{entry.line(self._service)}\n")
             self._stdout.flush()
             # The exporter's own complaints stay out of OTLP: a failing export must not feed itself.

@@ -10,15 +10,16 @@ from typing import Any, Final
 
 from opentelemetry.sdk.resources import Resource
 
-# Repeated pairs, such as a method or a route, are encoded once. When the cache is full it starts again: what repeats
-# comes back, and what does not, such as a path, is gone.
-_CACHED_PAIRS: Final = 1024
+# What repeats, such as a method or a route, is encoded once. A cache that is full starts again: what repeats comes back,
+# and what does not, such as a path, is gone.
+_MOST_CACHED: Final = 1024
 _ONE_BYTE: Final = 0x80
 _TWO_BYTES: Final = 0x4000
 _VARINTS: Final = tuple(
     bytes((n,)) if n < _ONE_BYTE else bytes((n & 0x7F | 0x80, n >> 7)) for n in range(_TWO_BYTES)
 )
 _UINT64: Final = 1 << 64
+_INT64: Final = 1 << 63
 _double: Final = struct.Struct("<d").pack
 _fixed64: Final = struct.Struct("<Q").pack
 _fixed32: Final = struct.Struct("<I").pack
@@ -60,40 +61,60 @@ def _text(tag: bytes, text: str) -> bytes:
     return delimited(tag, text.encode("utf-8", "replace"))
 
 
-def any_value(value: object) -> bytes:  # noqa: PLR0911  one for each type
+def _int(value: int) -> bytes:
+    # An int64 in two's complement: what is larger is no number there.
+    return b"\x18" + varint(value % _UINT64) if -_INT64 <= value < _INT64 else _text(b"\x0a", str(value))
+
+
+# By the exact type, which is the quickest question there is; what is derived from one of these asks once more.
+_VALUES: Final[Mapping[type, Callable[[Any], bytes]]] = {
+    str: lambda value: _text(b"\x0a", value),
+    bool: lambda value: b"\x10\x01" if value else b"\x10\x00",
+    int: _int,
+    float: lambda value: b"\x21" + _double(value),
+    type(None): lambda _: b"",
+    **dict.fromkeys(
+        (list, tuple),
+        lambda values: delimited(b"\x2a", b"".join(delimited(b"\x0a", any_value(each)) for each in values)),
+    ),
+}
+
+
+def any_value(value: object) -> bytes:
     """Return an AnyValue; what OTLP knows no type for is written as text."""
-    if value is None:
-        return b""
-    if isinstance(value, str):
-        return _text(b"\x0a", value)
-    if isinstance(value, bool):
-        return b"\x10\x01" if value else b"\x10\x00"
-    if isinstance(value, int):
-        # An int64: one that is larger is no number there.
-        return (
-            b"\x18" + varint(value % _UINT64) if -(1 << 63) <= value < 1 << 63 else _text(b"\x0a", str(value))
-        )
-    if isinstance(value, float):
-        return b"\x21" + _double(value)
-    if isinstance(value, Sequence) and not isinstance(value, bytes):
-        return delimited(b"\x2a", b"".join(delimited(b"\x0a", any_value(item)) for item in value))
-    return _text(b"\x0a", str(value))
+    encode = _VALUES.get(type(value))
+    if encode is None:
+        base = next((known for known in _VALUES if isinstance(value, known)), None)
+        return _VALUES[base](value) if base else _text(b"\x0a", str(value))
+    return encode(value)
 
 
 def _pairs(tag: bytes) -> Callable[[str, object], bytes]:
     """Return a function that writes an attribute under this tag, and remembers those of text."""
-    cache: dict[tuple[str, str], bytes] = {}
+    texts: dict[tuple[str, str], bytes] = {}
+    keys: dict[str, bytes] = {}
 
     def pair(key: str, value: object) -> bytes:
-        if not isinstance(value, str):
-            return delimited(tag, _text(b"\x0a", key) + delimited(b"\x12", any_value(value)))
-        known = cache.get((key, value))
+        if type(value) is not str:
+            return written(key, value)
+        known = texts.get((key, value))
         if known is None:
-            known = delimited(tag, _text(b"\x0a", key) + delimited(b"\x12", any_value(value)))
-            if len(cache) >= _CACHED_PAIRS:
-                cache.clear()
-            cache[key, value] = known
+            known = written(key, value)
+            remember(texts, (key, value), known)
         return known
+
+    def written(key: str, value: object) -> bytes:
+        name = keys.get(key)
+        if name is None:
+            name = _text(b"\x0a", key)
+            remember(keys, key, name)
+        content = name + delimited(b"\x12", any_value(value))
+        return tag + varint(len(content)) + content
+
+    def remember(cache: dict[Any, bytes], what: object, encoded: bytes) -> None:
+        if len(cache) >= _MOST_CACHED:
+            cache.clear()
+        cache[what] = encoded
 
     return pair
 

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Final
 
-from opentelemetry import baggage, trace
+from opentelemetry import trace
 from opentelemetry.baggage.propagation import W3CBaggagePropagator
-from opentelemetry.context import Context, get_current
+from opentelemetry.context import Context
 from opentelemetry.trace import SpanContext
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
@@ -33,15 +33,18 @@ def incoming_context(headers: Mapping[str, str], *, trusted: bool) -> Context:
 def outgoing_headers() -> dict[str, str]:
     """Return the headers that carry the current trace and request to the next service."""
     headers: dict[str, str] = {}
-    context = get_current()
-    _TRACE_CONTEXT.inject(headers, context)
+    span = trace.get_current_span().get_span_context()
+    if span.is_valid:
+        headers["traceparent"] = traceparent_of(span)
+        if span.trace_state:
+            headers["tracestate"] = span.trace_state.to_header()
     request = current_request()
     if request is not None:
         headers[CORRELATION_HEADER] = request.correlation_id
-        context = baggage.set_baggage(Attribute.CORRELATION_ID, request.correlation_id, context)
+        # Neither of the two has a character that baggage encodes.
+        headers["baggage"] = f"{Attribute.CORRELATION_ID.value}={request.correlation_id}"
         if request.client_id is not None:
-            context = baggage.set_baggage(Attribute.CLIENT_ID, request.client_id, context)
-    _BAGGAGE.inject(headers, context)
+            headers["baggage"] += f",{Attribute.CLIENT_ID.value}={request.client_id}"
     return headers
 
 

@@ -23,6 +23,8 @@ from observability.signals import Attribute
 
 Sink = Callable[[bytes], None]
 _RANDOM: Final = 0x02  # W3C Trace Context level 2: the trace ID is random
+_CORRELATION_ID: Final = Attribute.CORRELATION_ID.value
+_CLIENT_ID: Final = Attribute.CLIENT_ID.value
 _KINDS: Final = {kind: kind.value + 1 for kind in SpanKind}  # OTLP has an UNSPECIFIED before INTERNAL
 
 
@@ -128,9 +130,9 @@ class RecordingSpan(trace.Span):
         encoded = [attribute(key, value) for key, value in self._attributes.items()]
         request = self._request
         if request is not None:
-            encoded.append(attribute(Attribute.CORRELATION_ID, request.correlation_id))
+            encoded.append(attribute(_CORRELATION_ID, request.correlation_id))
             if request.client_id is not None:
-                encoded.append(attribute(Attribute.CLIENT_ID, request.client_id))
+                encoded.append(attribute(_CLIENT_ID, request.client_id))
         self._sink(
             otlp.span(
                 trace_id=context.trace_id,
