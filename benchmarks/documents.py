@@ -18,7 +18,6 @@ from benchmarks.report import Bars, Chart, Report, Table
 from benchmarks.rounds import Round, alternate, reasons_to_doubt, times
 from benchmarks.sides import ROBIN
 from benchmarks.system import RunningSide, running_system
-from local_stack.progress import Progress
 
 METHOD = "GET"
 CLIENTS = 1_000
@@ -50,7 +49,7 @@ def run(options: Options) -> Report:
     """Load both in turn, round after round."""
     with running_system(SIDES, options.home, options.environment) as system:
         for running in system.sides:
-            Progress().step(f"making {DOCUMENTS[running.side.name]:,} documents")
+            options.progress.step(f"making {DOCUMENTS[running.side.name]:,} documents")
             fill(running.database_url, DOCUMENTS[running.side.name])
         rounds = alternate(system, [METHOD], options, _attack)
     ratio = times(MANY, FEW, rounds, lambda load: load.p95_ms)

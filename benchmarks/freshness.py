@@ -23,7 +23,6 @@ from benchmarks.options import Options
 from benchmarks.report import Bars, Chart, Lines, Report, Table
 from benchmarks.rounds import loop_ms
 from benchmarks.stack import running_stack
-from local_stack.progress import Progress
 from observability.signals import CORRELATION_HEADER
 from observability_checks.backends.jaeger import Jaeger
 from observability_checks.backends.prometheus import Prometheus
@@ -50,10 +49,9 @@ def run(options: Options) -> Report:
     """Upload one document after the other and look for each."""
     if options.rounds > MOST_ROUNDS:
         raise BenchmarkError(f"at most {MOST_ROUNDS} rounds: further clients have no counter of their own")
-    progress = Progress()
     loops = []
     with ExitStack() as stack:
-        progress.step("starting the local stack with its default settings")
+        options.progress.step("starting the local stack with its default settings")
         endpoints = stack.enter_context(running_stack(options))
         client = stack.enter_context(httpx.Client(timeout=30, trust_env=False))
         stack.enter_context(_light_load(endpoints["nginx"]))
@@ -62,7 +60,7 @@ def run(options: Options) -> Report:
             loops.append(loop_ms())
             time.sleep(random.uniform(0, LONGEST_PAUSE_SECONDS))  # noqa: S311
             seen.append(_look(client, endpoints, f"freshness-{number}"))
-            progress.step(
+            options.progress.step(
                 f"request {number + 1}: "
                 + ", ".join(f"{name} {value:.2f} s" for name, value in seen[-1].seconds.items())
             )

@@ -14,7 +14,6 @@ from benchmarks.report import Bars, Chart, Lines, Report, Table
 from benchmarks.rounds import WARM_UP_SECONDS, Attack, Round, measure, reasons_to_doubt, rounds_of
 from benchmarks.sides import SIDES
 from benchmarks.system import RunningSide, System, running_system
-from local_stack.progress import Progress
 
 COMPARED = ("robin", "robin-off", "stock")
 SHARES = (0.25, 0.5, 0.75)
@@ -58,7 +57,7 @@ def _able(system: System, options: Options, attack: Attack) -> dict[tuple[str, s
         for side in system.sides:
             measure(system, side, method, WARM_UP_SECONDS, attack)
             able[method, side.side.name] = measure(system, side, method, options.seconds, attack).load.rate
-            Progress().step(
+            options.progress.step(
                 f"{method} of {side.side.title}: {able[method, side.side.name]:.0f} requests/s closed-loop"
             )
     return able

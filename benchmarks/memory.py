@@ -16,7 +16,6 @@ from benchmarks.options import Options
 from benchmarks.report import Bars, Chart, Lines, Report, Table
 from benchmarks.sides import ROBIN
 from benchmarks.system import RunningSide, running_system
-from local_stack.progress import Progress
 
 STAGES = (20_000, 100_000)  # requests so far
 GOAL_MIB = 110.0
@@ -74,7 +73,6 @@ def run(options: Options) -> Report:
 
 
 def _run_once(options: Options) -> tuple[list[Growth], Samples]:
-    progress = Progress()
     with running_system((ROBIN,), options.home, options.environment) as system:
         (side,) = system.sides
         requests = prepare(side.url, side.folder)
@@ -85,7 +83,7 @@ def _run_once(options: Options) -> tuple[list[Growth], Samples]:
             for stage in STAGES:
                 _mixed(requests, stage - answered)
                 answered, seen[stage] = stage, rss(side)
-                progress.step(f"{stage} requests answered: {seen[stage]}")
+                options.progress.step(f"{stage} requests answered: {seen[stage]}")
     return [
         Growth(
             role=role,

@@ -1,7 +1,9 @@
 """What the command line says, for every goal alike."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+
+from local_stack.progress import Progress
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -12,3 +14,4 @@ class Options:
     seconds: int
     home: Path
     environment: dict[str, str]
+    progress: Progress = field(default_factory=Progress)  # one clock for all of a run

@@ -15,7 +15,6 @@ from benchmarks.load import Load
 from benchmarks.options import Options
 from benchmarks.processes import usage
 from benchmarks.system import RunningSide, System
-from local_stack.progress import Progress
 
 WARM_UP_SECONDS = 2
 QUIET_CORES = 0.05
@@ -53,24 +52,22 @@ Attack = Callable[[RunningSide, str, int], Load]
 
 def alternate(system: System, methods: Sequence[str], options: Options, attack: Attack) -> list[Round]:
     """Warm every side up, then load them in turn, round after round."""
-    progress = Progress()
     for method in methods:
         for side in system.sides:
-            progress.step(f"warming up {method} of {side.side.title}")
+            options.progress.step(f"warming up {method} of {side.side.title}")
             measure(system, side, method, WARM_UP_SECONDS, attack)
     return rounds_of(system, methods, options, attack)
 
 
 def rounds_of(system: System, methods: Sequence[str], options: Options, attack: Attack) -> list[Round]:
     """Load the sides in turn, round after round."""
-    progress = Progress()
     rounds = []
     for number in range(options.rounds):
         for method in methods:
             for side in system.sides:
                 one = measure(system, side, method, options.seconds, attack, number=number)
                 rounds.append(one)
-                progress.step(
+                options.progress.step(
                     f"round {number + 1}: {method} of {side.side.title}: {one.load.rate:.0f} requests/s"
                 )
     return rounds

@@ -51,6 +51,7 @@ class Count:
 
 def run(options: Options) -> Report:
     """Load both in turn, then count."""
+    client = vegeta.built(options)
     with running_system(SIDES, options.home, options.environment, prometheus=True) as system:
         requests = {running.side.name: prepare(running.url, running.folder) for running in system.sides}
         rounds = alternate(
@@ -60,7 +61,7 @@ def run(options: Options) -> Report:
             lambda running, method, seconds: load(requests[running.side.name], method, seconds),
         )
         summaries = summarise(rounds, rss_of(system))
-        counts = _counts(system, requests, vegeta.built(options))
+        counts = _counts(system, requests, client, options.progress)
     return Report(
         goal="scaling",
         noise=reasons_to_doubt(rounds),
@@ -71,12 +72,14 @@ def run(options: Options) -> Report:
     )
 
 
-def _counts(system: System, requests: Mapping[str, Requests], client: Vegeta) -> list[Count]:
+def _counts(
+    system: System, requests: Mapping[str, Requests], client: Vegeta, progress: Progress
+) -> list[Count]:
     counts: list[Count] = []
     with httpx.Client(timeout=10, trust_env=False) as http:
         prometheus = Prometheus(http, system.prometheus_url)
         for running in system.sides:
-            Progress().step(f"counting the requests of {running.side.title}")
+            progress.step(f"counting the requests of {running.side.title}")
             before = _counted(prometheus, running)
             sent = sum(
                 client.attack(requests[running.side.name], method, COUNTED_SECONDS).requests

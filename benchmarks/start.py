@@ -21,7 +21,6 @@ from benchmarks.report import Bars, Chart, Report, Table
 from benchmarks.rounds import Others, loop_ms
 from benchmarks.sides import ROBIN, Side
 from benchmarks.system import System, running_system
-from local_stack.progress import Progress
 from local_stack.services import Service
 
 ROLES = ("store", "api")
@@ -49,7 +48,6 @@ class Start:
 
 def run(options: Options) -> Report:
     """Start both in turn, round after round."""
-    progress = Progress()
     sides = [
         replace(ROBIN, name=f"start-{number}", database=f"start_{number}")
         for number in range(WARM_UPS + options.rounds)
@@ -61,7 +59,7 @@ def run(options: Options) -> Report:
         for number, side in enumerate(sides):
             for name in (FRESH, MIGRATED):
                 one = _start(system, replace(side, name=f"{side.name}-{name[:5]}"), number, name)
-                progress.step(f"round {number}: {name}: {one.all_seconds:.2f} s")
+                options.progress.step(f"round {number}: {name}: {one.all_seconds:.2f} s")
                 starts.append(one)
     measured = [one for one in starts if one.number >= WARM_UPS]
     return Report(

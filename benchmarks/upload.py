@@ -30,7 +30,6 @@ from benchmarks.sides import ROBIN
 from benchmarks.system import RunningSide, System, running_system
 from local_stack.health import HttpProbe
 from local_stack.nginx import binary, user_directive
-from local_stack.progress import Progress
 from local_stack.services import Service
 
 MIB = 2**20
@@ -90,7 +89,6 @@ class Write:
 
 def run(options: Options) -> Report:
     """Write in turn, round after round."""
-    progress = Progress()
     with ExitStack() as stack:
         system = stack.enter_context(running_system((SIDE,), options.home, options.environment))
         (side,) = system.sides
@@ -111,7 +109,7 @@ def run(options: Options) -> Report:
             for name, write in writers.items():
                 one = _measure(system, side, nginx, number=number, name=name, write=write)
                 writes.append(one)
-                progress.step(f"round {number + 1}: {name}: {one.mib_per_second:.0f} MiB/s")
+                options.progress.step(f"round {number + 1}: {name}: {one.mib_per_second:.0f} MiB/s")
     return Report(
         goal="upload",
         noise=noise(

@@ -10,38 +10,17 @@ import pytest
 from rich.console import Console
 
 from benchmarks.figures import noise, ratio, spread
-from benchmarks.load import BOUNDARY, CONTENT_BYTES, Load, content, multipart
+from benchmarks.goals import GOALS, parser
+from benchmarks.load import BOUNDARY, CONTENT_BYTES, METHODS, content, multipart
 from benchmarks.report import Report, Table
-from benchmarks.rounds import Round, accepted, times
+from benchmarks.rounds import accepted, times
 from benchmarks.sides import SIDES
 from benchmarks.summary import SERVING, Summary, summarise
-from benchmarks.throughput import METHODS, statements, tables
+from benchmarks.throughput import statements, tables
+from tests.rounds import a_round
 
+CONTRIBUTING = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text()
 RSS = {side.name: {"api": 90.0, "store": 100.0} for side in SIDES}
-
-
-def a_round(side: str, method: str, *, rate: float, us: float = 100.0, number: int = 0) -> Round:
-    """Return a round in which every process used the same."""
-    load = Load(
-        requests=int(rate * 10),
-        seconds=10.0,
-        failed=0,
-        p50_ms=1.0,
-        p95_ms=2.0,
-        p99_ms=3.0,
-        client_cpu_seconds=0.1,
-    )
-    return Round(
-        number=number,
-        side=side,
-        method=method,
-        load=load,
-        cpu_us=dict.fromkeys(SERVING, us),
-        signals={"spans": 7.0, "log_records": 3.0, "metric_points": 1.0},
-        late_spans=0.1,
-        foreign_cpu=0.01,
-        loop_ms=5.0,
-    )
 
 
 def summaries(**rates: float) -> list[Summary]:
@@ -190,6 +169,37 @@ def test_the_document_is_a_kibibyte_in_one_part() -> None:
 def test_every_side_names_modules_that_are_there(module: str) -> None:
     """Found, not imported: the peers need packages of their own."""
     assert importlib.util.find_spec(module) is not None
+
+
+@pytest.mark.parametrize("goal", GOALS)
+def test_every_goal_is_a_command_that_explains_itself(goal: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its help is what its module says of itself; CONTRIBUTING.md names it with all the others."""
+    with pytest.raises(SystemExit, match="0"):
+        parser().parse_args([goal, "--help"])
+
+    assert (GOALS[goal].module.__doc__ or "?").splitlines()[0] in capsys.readouterr().out
+    assert f"| `{goal}` |" in CONTRIBUTING
+
+
+def test_the_list_of_goals_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    """Each with its first line, whatever characters are in it."""
+    with pytest.raises(SystemExit, match="0"):
+        parser().parse_args(["--help"])
+
+    shown = capsys.readouterr().out
+    assert all(f"    {goal} " in shown for goal in GOALS)
+
+
+@pytest.mark.parametrize(("goal", "seconds"), [("throughput", 10), ("upload", 0)])
+def test_only_a_goal_whose_rounds_have_a_length_is_asked_for_it(goal: str, seconds: int) -> None:
+    """An upload takes as long as it takes."""
+    assert parser().parse_args([goal]).seconds == seconds
+    arguments = [goal, "--rounds", "2", "--seconds", "3"]
+    if seconds:
+        assert parser().parse_args(arguments).seconds == 3
+    else:
+        with pytest.raises(SystemExit, match="2"):
+            parser().parse_args(arguments)
 
 
 def test_a_report_says_that_the_machine_was_too_noisy(tmp_path: Path) -> None:
