@@ -16,7 +16,7 @@ from document_api.health import HealthProbe
 from document_api.http import http_client
 from document_api.settings import DocumentApiSettings
 from document_api.summaries import Summarizer
-from document_api.summaries.extractive import ExtractiveSummarizer
+from document_api.summaries.extractive import offline_summarizer
 from document_api.summaries.llm import LlmSummarizer
 from observability import (
     Identity,
@@ -62,7 +62,7 @@ def create_app(settings: DocumentApiSettings | None = None, telemetry: Telemetry
                 ),
                 telemetry,
             )
-            storage = FileStorage(settings.upload_dir)
+            storage = FileStorage(settings.upload_dir, synced=settings.sync_uploads)
             await run_sync(storage.prepare)
             telemetry.metrics.observe(DOCUMENT_STORAGE, storage.space)
             summarizer = await stack.enter_async_context(_summarizer(settings, telemetry))
@@ -90,7 +90,7 @@ def create_app(settings: DocumentApiSettings | None = None, telemetry: Telemetry
 @asynccontextmanager
 async def _summarizer(settings: DocumentApiSettings, telemetry: Telemetry) -> AsyncIterator[Summarizer]:
     """Choose who writes the summaries: the model where one is configured, with the offline summarizer behind it."""
-    offline = ExtractiveSummarizer(settings.summary_max_chars)
+    offline = offline_summarizer(settings.offline_summary, settings.summary_max_chars)
     if settings.llm_base_url is None or settings.llm_model is None:
         yield offline
         return

@@ -5,6 +5,7 @@ from typing import Final, Self
 
 from pydantic import Field, HttpUrl, SecretStr, model_validator
 
+from document_api.summaries import OfflineSummary
 from observability.service import ServiceSettings
 
 # What boundaries, part headers and other fields may add to a document of max_upload_bytes; nginx allows the same.
@@ -23,9 +24,19 @@ class DocumentApiSettings(ServiceSettings):
     max_upload_bytes: int = Field(
         50 * 1024 * 1024, ge=1, description="Largest document that is accepted, in bytes"
     )
+    sync_uploads: bool = Field(
+        True,
+        description="Answer an upload when its bytes are safe on the disk; `false`: a power cut may lose documents of the"
+        " last half minute that were answered 200",
+    )
     summary_max_chars: int = Field(500, ge=50, le=10_000, description="Longest summary, in characters")
     summary_input_bytes: int = Field(
         64 * 1024, ge=1024, description="How much of a document, from its start, is read for the summary"
+    )
+    offline_summary: OfflineSummary = Field(
+        OfflineSummary.SENTENCES,
+        description="What is a summary without a model: `sentences`, the most telling ones, or the `beginning`, which"
+        " takes next to no CPU time",
     )
     llm_base_url: HttpUrl | None = Field(
         None,

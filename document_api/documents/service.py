@@ -12,7 +12,7 @@ from document_api.documents.store_client import OutcomeUnknown, StoreClient
 from document_api.labels import BoundedLabel, media_type_label
 from document_api.settings import DocumentApiSettings
 from document_api.summaries import Summarizer, Summary, SummarySource
-from document_api.summaries.text import ReadText, read_text
+from document_api.summaries.text import ReadText, decode
 from observability import Problem, Telemetry
 from observability.signals import Attribute, Span
 
@@ -60,25 +60,30 @@ class DocumentService:
             return await self._store.find(client_id, document_id)
 
     async def _process_file(self, upload: MultipartFile, file: IncomingFile) -> ReadText:
-        """Bring the bytes to disk and read their text."""
+        """Bring the bytes to disk and return their text, as far as it is summarised."""
         with self._telemetry.step(Span.FILE_PROCESSING) as step:
-            await self._read(upload, file)
+            beginning = await self._read(upload, file)
             await self._save(file)
-            text = await read_text(file.path, self._summary_input_bytes)
+            text = decode(beginning)
             step.set(Attribute.FILE_SIZE, file.size)
             step.set(Attribute.FILE_TYPE, upload.media_type)
             step.set(Attribute.FILE_SHA256, file.sha256[:12])
             step.set(Attribute.SUMMARY_INPUT_CHARS, len(text.content))
         return text
 
-    async def _read(self, upload: MultipartFile, file: IncomingFile) -> None:
+    async def _read(self, upload: MultipartFile, file: IncomingFile) -> bytearray:
+        """Take the document in, and return its beginning."""
+        beginning = bytearray()
         with self._telemetry.step(Span.FILE_READ) as step:
             chunks = 0
             async for chunk in upload.chunks(self._max_bytes):
                 await file.write(chunk)
+                if (missing := self._summary_input_bytes - len(beginning)) > 0:
+                    beginning += chunk[:missing]
                 chunks += 1
             step.set(Attribute.CONTENT_BYTES, file.size)
             step.set(Attribute.CONTENT_CHUNKS, chunks)
+        return beginning
 
     async def _save(self, file: IncomingFile) -> None:
         with self._telemetry.step(Span.FILE_SAVE, {Attribute.STORAGE_BACKEND: BACKEND}) as step:

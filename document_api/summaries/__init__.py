@@ -13,6 +13,13 @@ class SummarySource(StrEnum):
     NONE = "none"
 
 
+class OfflineSummary(StrEnum):
+    """How a summary is made without a model."""
+
+    SENTENCES = "sentences"
+    BEGINNING = "beginning"
+
+
 @dataclass(frozen=True, slots=True)
 class Summary:
     """A summary, or why there is none; `reason` also says why a model's place was taken."""

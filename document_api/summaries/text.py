@@ -3,10 +3,7 @@
 import codecs
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
 from typing import Final
-
-from anyio.to_thread import run_sync
 
 _BYTE_ORDER_MARKS: Final = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -30,13 +27,8 @@ class ReadText:
     reason: Unreadable | None = None
 
 
-async def read_text(path: Path, limit_bytes: int) -> ReadText:
-    """Read at most `limit_bytes` of a file as text: UTF-8, or UTF-16 with a byte order mark; raises OSError."""
-    return await run_sync(_read, path, limit_bytes)
-
-
-def decode(data: bytes) -> ReadText:
-    """Return bytes as text; a character that is cut off at the end is dropped."""
+def decode(data: bytes | bytearray) -> ReadText:
+    """Return bytes as text: UTF-8, or UTF-16 with a byte order mark; a character cut off at the end is dropped."""
     encoding = next((name for mark, name in _BYTE_ORDER_MARKS if data.startswith(mark)), "utf-8")
     try:
         content = codecs.getincrementaldecoder(encoding)().decode(data, final=False)
@@ -44,11 +36,6 @@ def decode(data: bytes) -> ReadText:
         return ReadText("", Unreadable.NOT_TEXT)
     if "\x00" in content:
         return ReadText("", Unreadable.NOT_TEXT)
-    if not any(character.isalnum() for character in content):
+    if not any(map(str.isalnum, content)):
         return ReadText("", Unreadable.NO_WORDS)
     return ReadText(content)
-
-
-def _read(path: Path, limit_bytes: int) -> ReadText:
-    with path.open("rb") as file:
-        return decode(file.read(limit_bytes))

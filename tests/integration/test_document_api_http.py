@@ -311,6 +311,18 @@ def test_the_steps_of_an_upload_say_what_they_did(api: httpx.Client, telemetry: 
     assert (call.attributes or {})["http.response.status_code"] == 201
 
 
+def test_only_the_beginning_of_a_long_document_is_summarised(
+    data_store: httpx.Client, uploads: Path, telemetry: TelemetrySpy
+) -> None:
+    """Memory is bounded by the setting, not by the document, however the network cuts it."""
+    with document_api_on(str(data_store.base_url), uploads, telemetry, summary_input_bytes=1024) as api:
+        answer = upload(api, b"word " * 30_000)
+
+    assert answer.json()["metadata"]["summary_source"] == "extractive"
+    eventually(lambda: telemetry.spans("file_processing"))
+    assert (telemetry.span("file_processing").attributes or {})["summary.input_chars"] == 1024
+
+
 def test_a_retrieval_is_one_trace_across_both_services(api: httpx.Client, telemetry: TelemetrySpy) -> None:
     """SERVER, retrieve_document, CLIENT, SERVER, connection and statement."""
     assert api.get("/clients/acme/documents/1").status_code == 404

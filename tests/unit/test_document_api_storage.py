@@ -68,6 +68,7 @@ async def test_before_it_is_saved_a_document_is_not_below_documents(
     """Half a document never has a document's name."""
     async with storage.receive("acme") as file:
         await file.write(BIG)
+        await file.write(BIG)  # so that the first has been written
         assert files(tmp_path / "documents") == []
         assert len(files(tmp_path / "incoming")) == 1
 
@@ -99,6 +100,61 @@ async def test_dropping_takes_keeping_back(storage: FileStorage, tmp_path: Path)
         await file.save()
         file.keep()
         file.drop()
+
+    assert files(tmp_path) == []
+
+
+async def test_more_bytes_are_taken_while_a_thread_writes(
+    storage: FileStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the network would wait for the disk, and the disk for the network."""
+    gate = Gate(monkeypatch, os, "write")
+    async with storage.receive("acme") as file:
+        await file.write(BIG)
+        assert await asyncio.to_thread(gate.reached.wait, 10)
+        await file.write(b"x")
+        gate.open.set()
+        await file.save()
+        assert file.path.read_bytes() == BIG + b"x"
+
+
+@pytest.mark.parametrize("action", ["write", "save"])
+async def test_what_went_wrong_meanwhile_is_told_at_the_next_step(
+    storage: FileStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, action: str
+) -> None:
+    """The disk was full when the thread wrote: the upload fails, and leaves nothing."""
+
+    def full(*_arguments: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    async def store() -> None:
+        async with storage.receive("acme") as file:
+            await file.write(BIG)
+            await (file.write(BIG) if action == "write" else file.save())
+
+    monkeypatch.setattr(os, "write", full)
+    with pytest.raises(StorageFull):
+        await store()
+
+    assert files(tmp_path) == []
+
+
+async def test_an_upload_that_fails_while_a_thread_writes_leaves_nothing(
+    storage: FileStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client hung up: the thread comes to its end first, and the event loop serves others meanwhile."""
+    gate = Gate(monkeypatch, os, "write")
+
+    async def hung_up() -> None:
+        async with storage.receive("acme") as file:
+            await file.write(BIG)
+            raise ConnectionError
+
+    task = asyncio.create_task(hung_up())
+    assert await asyncio.to_thread(gate.reached.wait, 10)
+    gate.open.set()
+    with pytest.raises(ConnectionError):
+        await task
 
     assert files(tmp_path) == []
 
@@ -197,6 +253,21 @@ async def test_a_clients_first_document_makes_its_folder_durable(
     await kept(storage, b"y")
 
     assert synced == ["documents", "acme", "acme"]
+
+
+async def test_without_syncing_a_document_is_kept_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever chooses so waits for no disk: neither file nor folder is synced."""
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", synced.append)
+    storage = FileStorage(tmp_path, synced=False)
+    storage.prepare()
+
+    file = await kept(storage, BIG)
+
+    assert file.path.read_bytes() == BIG
+    assert synced == []
 
 
 async def test_the_check_leaves_nothing_behind(storage: FileStorage, tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ import httpx
 import pytest
 from opentelemetry.trace import SpanKind, StatusCode
 
-from document_api.summaries import Summary
-from document_api.summaries.extractive import ExtractiveSummarizer
+from document_api.summaries import OfflineSummary, Summary
+from document_api.summaries.extractive import ExtractiveSummarizer, offline_summarizer
 from document_api.summaries.llm import LlmSummarizer
 from observability.signals import GEN_AI_OPERATION_DURATION, GEN_AI_TOKEN_USAGE
 from tests.telemetry_spy import TelemetrySpy
@@ -25,9 +25,9 @@ TEXT = (
 LONG = " ".join(f"Sentence number {n} tells about topic {n % 7} of the harbour." for n in range(2000))
 
 
-async def offline(text: str, max_chars: int = 200) -> str:
+async def offline(text: str, max_chars: int = 200, kind: OfflineSummary = OfflineSummary.SENTENCES) -> str:
     """Return the offline summary of a text."""
-    summary = await ExtractiveSummarizer(max_chars).summarize(text)
+    summary = await offline_summarizer(kind, max_chars).summarize(text)
     assert summary.source == "extractive"
     assert summary.reason is None
     assert summary.text is not None
@@ -51,19 +51,36 @@ TEXTS = {
 }
 
 
+@pytest.mark.parametrize("kind", OfflineSummary)
 @pytest.mark.parametrize("text", TEXTS.values(), ids=list(TEXTS))
-async def test_every_text_has_a_summary_within_the_limit(text: str) -> None:
+async def test_every_text_has_a_summary_within_the_limit(text: str, kind: OfflineSummary) -> None:
     """Not empty, not too long, in one line, and the same each time."""
-    summary = await offline(text)
+    summary = await offline(text, kind=kind)
 
     assert 0 < len(summary) <= 200
     assert "\n" not in summary
-    assert summary == await offline(text)
+    assert summary == await offline(text, kind=kind)
 
 
-async def test_a_short_text_is_its_own_summary() -> None:
+@pytest.mark.parametrize("kind", OfflineSummary)
+async def test_a_short_text_is_its_own_summary(kind: OfflineSummary) -> None:
     """There is nothing to leave out."""
-    assert await offline("One line.") == "One line."
+    assert await offline("One line.", kind=kind) == "One line."
+
+
+@pytest.mark.parametrize(
+    ("text", "summary"),
+    [
+        (TEXT, "The harbour of Bergen was founded in the eleventh century."),
+        ("  Why?\n\tBecause! " + "x" * 90, "Why? Because!"),
+        ("word " * 50, ("word " * 18).rstrip()),
+        ("\n" * 5000 + "late", "late"),
+        ("x" * 89 + ". More.", "x" * 89 + "."),
+    ],
+)
+async def test_the_beginning_ends_with_a_sentence_where_one_fits(text: str, summary: str) -> None:
+    """Else it is cut at the limit."""
+    assert await offline(text, 90, OfflineSummary.BEGINNING) == summary
 
 
 async def test_a_summary_is_made_of_the_texts_own_sentences() -> None:

@@ -1,11 +1,9 @@
 """Which bytes are text, and why others are not."""
 
-from pathlib import Path
-
 import pytest
 
 from document_api.labels import OTHER, BoundedLabel, media_type_label
-from document_api.summaries.text import decode, read_text
+from document_api.summaries.text import decode
 
 
 @pytest.mark.parametrize(
@@ -56,14 +54,6 @@ def test_what_is_no_text_says_so(data: bytes) -> None:
 def test_text_without_a_word_has_no_summary(data: bytes) -> None:
     """Nothing can be said about it."""
     assert decode(data).reason == "no_words"
-
-
-async def test_only_the_beginning_of_a_file_is_read(tmp_path: Path) -> None:
-    """Memory is bounded by the setting, not by the document."""
-    path = tmp_path / "long"
-    path.write_bytes(b"word " * 1000)
-
-    assert (await read_text(path, 9)).content == "word word"
 
 
 def test_the_first_clients_keep_their_name_as_a_label() -> None:

@@ -22,8 +22,10 @@ BAD = {
     "DATA_STORE_TIMEOUT_SECONDS": "0",
     "DATA_STORE_CONNECTIONS": "0",
     "MAX_UPLOAD_BYTES": "50MB",
+    "SYNC_UPLOADS": "perhaps",
     "SUMMARY_MAX_CHARS": "49",
     "SUMMARY_INPUT_BYTES": "1",
+    "OFFLINE_SUMMARY": "long",
     "LLM_BASE_URL": "not a url",
     "LLM_TIMEOUT_SECONDS": "soon",
 }
