@@ -1,5 +1,7 @@
 """The schema's migrations on a real PostgreSQL."""
 
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -8,9 +10,11 @@ import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine
 
-from data_store.migrations import LOCK, MigrationError, _config, migrate
+from data_store.migrations import HEAD, LOCK, MigrationError, migrate
+from data_store.migrations.upgrade import config
 from data_store.records.models import metadata
 from tests.integration.conftest import PostgreSQL
 from tests.waiting import eventually
@@ -45,6 +49,26 @@ def test_migrating_a_migrated_database_changes_nothing(
     postgresql.execute("INSERT INTO clients VALUES ('acme')", database=database)
     migrate(database_url, wait_seconds=0)
     assert postgresql.count(database, "clients") == 1
+
+
+def test_the_newest_revision_is_the_one_that_the_code_names(database_url: str) -> None:
+    """Else a start would migrate each time, or take an old schema for its own."""
+    engine = create_engine(database_url)
+    with engine.connect() as connection:
+        assert ScriptDirectory.from_config(config(connection)).get_heads() == [HEAD]
+    engine.dispose()
+
+
+def test_a_start_on_a_migrated_database_does_without_alembic(database_url: str) -> None:
+    """It would take memory as long as the service runs."""
+    program = (
+        "import sys; from data_store.migrations import migrate;"
+        "migrate(sys.argv[1], wait_seconds=0); print('alembic' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, database_url], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "False\n"
 
 
 def test_instances_that_start_at_once_migrate_one_after_the_other(empty_database_url: str) -> None:
@@ -123,7 +147,7 @@ def test_a_migration_can_be_undone_and_done_again(
     """Downgrading to nothing leaves Alembic's own table only."""
     engine = create_engine(database_url)
     with engine.connect() as connection:
-        command.downgrade(_config(connection), "base")
+        command.downgrade(config(connection), "base")
     engine.dispose()
     tables = "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
     assert postgresql.execute(tables, database=database) == [("alembic_version",)]
