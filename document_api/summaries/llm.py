@@ -12,7 +12,7 @@ import httpx
 from opentelemetry.semconv._incubating.attributes import gen_ai_attributes
 from opentelemetry.semconv.attributes import error_attributes, http_attributes, server_attributes
 from opentelemetry.trace import SpanKind
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from document_api.summaries import Summarizer, Summary, SummarySource
 from observability import Step, Telemetry
@@ -56,6 +56,12 @@ class _Completion(BaseModel):
 
     choices: list[_Choice] = Field(min_length=1)
     usage: _Usage | None = None
+
+
+def client_of(base_url: str, key: SecretStr | None, *, timeout_seconds: float) -> httpx.AsyncClient:
+    """Return a client of an OpenAI-compatible API; it is to be used as an async context manager."""
+    headers = {"Authorization": f"Bearer {key.get_secret_value()}"} if key else {}
+    return httpx.AsyncClient(base_url=base_url, headers=headers, timeout=timeout_seconds)
 
 
 class LlmSummarizer:

@@ -223,7 +223,7 @@ def test_the_client_between_the_services_is_made_in_one_place() -> None:
         return {path.name for path in modules("document_api") if library in set(imports(path))}
 
     assert users("aiohttp") == {"http.py"}
-    assert users("httpx") == {"app.py", "llm.py"}
+    assert users("httpx") == {"llm.py"}
 
 
 def test_the_rules_for_ids_are_the_same_at_the_edge_in_the_services_and_in_the_database() -> None:

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -89,6 +91,13 @@ async def test_a_summary_is_made_of_the_texts_own_sentences() -> None:
     assert len(summary) < len(TEXT)
     for sentence in summary.removesuffix(".").split(". "):
         assert sentence in TEXT
+
+
+def test_without_a_model_the_service_does_without_httpx() -> None:
+    """It would take memory as long as the service runs."""
+    program = "import sys, document_api.app; print('httpx' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
 
 
 async def _request_of(reader: asyncio.StreamReader) -> tuple[str, dict[str, Any]]:
