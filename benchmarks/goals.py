@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
-from benchmarks import documents, freshness, latency, memory, scaling, start, throughput, upload
+from benchmarks import breakdown, documents, freshness, latency, memory, scaling, start, throughput, upload
 from benchmarks.options import Options
 from benchmarks.report import Report
 
@@ -39,6 +39,7 @@ GOALS: Mapping[str, Goal] = {
     "freshness": Goal(freshness, rounds=30),
     "start": Goal(start, rounds=5),
     "latency": Goal(latency, rounds=3, seconds=10),
+    "breakdown": Goal(breakdown, rounds=3, seconds=10),
 }
 
 
