@@ -1,8 +1,8 @@
 """The longest body that is read."""
 
+from collections.abc import Iterable
 from typing import Final
 
-from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from observability.problems import problem_response
@@ -24,9 +24,17 @@ class DeclaredBodyLimit:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, unless its Content-Length is over the limit."""
-        length = Headers(scope=scope).get("content-length", "0") if scope["type"] == "http" else "0"
-        if length.isdecimal() and int(length) > self._max_bytes:
+        length = _declared_length(scope["headers"]) if scope["type"] == "http" else 0
+        if length > self._max_bytes:
             problem = problem_response(413, f"The body has {length} bytes; accepted are {self._max_bytes}.")
             await problem(scope, receive, send)
         else:
             await self.app(scope, receive, send)
+
+
+def _declared_length(headers: Iterable[tuple[bytes, bytes]]) -> int:
+    """Return the announced length of the body, 0 without one."""
+    for name, value in headers:
+        if name == b"content-length" and value.isdigit():
+            return int(value)
+    return 0

@@ -1,19 +1,18 @@
-"""How the data store reaches PostgreSQL, and in which threads."""
+"""How the data store reaches PostgreSQL."""
 
-import asyncio
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from contextvars import copy_context
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine
 
 from data_store.settings import DataStoreSettings
+from data_store.threads import NoThread, Threads
 from observability.database import DatabaseTelemetry, Wait
 
 Result = TypeVar("Result")
 Work = Callable[[Connection], Result]
+Lend = Callable[[Wait], AbstractContextManager[Connection]]
 
 APPLICATION_NAME: Final = "data-store"
 # A server that vanished without a word is noticed in seconds, not in the hours of TCP's own defaults.
@@ -49,14 +48,21 @@ def make_engine(settings: DataStoreSettings, *, connections: int) -> Engine:
 class Database:
     """Runs work on connections, in a thread for each: whoever has a thread finds a connection.
 
-    So requests wait in one place, here, for at most so many seconds; the wait for a thread is the wait for a connection.
+    So requests wait in one place, for a thread, and that is the wait for a connection. To be used as a context manager.
     """
 
-    def __init__(self, telemetry: DatabaseTelemetry, *, connections: int, patience_seconds: float) -> None:
+    def __init__(self, telemetry: DatabaseTelemetry, threads: Threads) -> None:
         self._telemetry = telemetry
-        self._patience_seconds = patience_seconds
-        self._threads = ThreadPoolExecutor(connections, thread_name_prefix="database")
-        self._free = asyncio.Semaphore(connections)
+        self._threads = threads
+
+    def __enter__(self) -> Self:
+        self._threads.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the connections that nobody uses; work that still runs ends by itself."""
+        self._threads.__exit__()
+        self._telemetry.engine.dispose()
 
     async def read(self, work: Work[Result]) -> Result:
         """Run work on a connection on which each statement is its own transaction."""
@@ -66,37 +72,14 @@ class Database:
         """Run work inside a transaction, committed when this returns."""
         return await self._run(self._telemetry.begin, work)
 
-    def close(self) -> None:
-        """Close the connections that nobody uses; work that still runs ends by itself."""
-        self._threads.shutdown(wait=False)
-        self._telemetry.engine.dispose()
-
-    async def _run(
-        self, lend: Callable[[Wait], AbstractContextManager[Connection]], work: Work[Result]
-    ) -> Result:
-        """Wait for a thread and run the work there, as part of the request."""
+    async def _run(self, lend: Lend, work: Work[Result]) -> Result:
         wait = self._telemetry.wait()
-        await self._thread(wait)
-        running = asyncio.get_running_loop().run_in_executor(
-            self._threads, copy_context().run, _on_connection, lend, wait, work
-        )
-        running.add_done_callback(lambda _: self._free.release())
-        # Who is cancelled leaves; the thread is busy until the database has answered.
-        return await asyncio.shield(running)
 
-    async def _thread(self, wait: Wait) -> None:
-        if not self._free.locked():
-            await self._free.acquire()
-            return
+        def on_connection() -> Result:
+            with lend(wait) as connection:
+                return work(connection)
+
         try:
-            async with asyncio.timeout(self._patience_seconds):
-                await self._free.acquire()
-        except TimeoutError:
+            return await self._threads.run(on_connection)
+        except NoThread:
             self._telemetry.give_up(wait)
-
-
-def _on_connection(
-    lend: Callable[[Wait], AbstractContextManager[Connection]], wait: Wait, work: Work[Result]
-) -> Result:
-    with lend(wait) as connection:
-        return work(connection)

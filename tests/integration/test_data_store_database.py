@@ -10,6 +10,7 @@ from sqlalchemy import Connection, text
 
 from data_store.database import Database, make_engine
 from data_store.settings import DataStoreSettings
+from data_store.threads import Threads
 from observability.database import DatabaseTelemetry
 from tests.telemetry_spy import TelemetrySpy
 
@@ -41,9 +42,8 @@ def database(database_url: str, telemetry: TelemetrySpy) -> Iterator[Database]:
     watched = DatabaseTelemetry(
         make_engine(settings, connections=1), telemetry.telemetry, slow_statement_seconds=1
     )
-    database = Database(watched, connections=1, patience_seconds=10)
-    yield database
-    database.close()
+    with Database(watched, Threads(1, patience_seconds=10)) as database:
+        yield database
 
 
 async def test_work_that_is_given_up_while_it_waits_never_runs(database: Database) -> None:
@@ -75,7 +75,7 @@ async def test_a_thread_is_taken_until_its_work_is_done_though_nobody_waits_for_
     await asyncio.wait([left])
     waiting = asyncio.create_task(database.read(second))
     await asyncio.sleep(0)
-    assert database._free.locked()
+    assert not second.running.is_set()
     first.let_go.set()
 
     assert await waiting == 1
