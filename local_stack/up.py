@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from local_stack import postgres
@@ -65,9 +65,7 @@ class Up:
         self._supervisor.drop_all_but(set(stack.names()))
         self._register = Register(dict.fromkeys(stack.names()))
         self._start(cluster.service())
-        self._start(stack.data_store(self._environment))
-        for instance in stack.document_apis(self._environment):
-            self._start(instance)
+        self.start_services([stack.data_store(self._environment), *stack.document_apis(self._environment)])
         self._start(stack.nginx())
         self._announce(stack)
         self._start_back_ends(stack)
@@ -83,14 +81,32 @@ class Up:
         check_free(settings, self._supervisor.own_pids())
         return Stack(settings, self._state, sys.executable)
 
-    def _start(self, service: Service) -> None:
+    def start_services(self, services: Sequence[Service]) -> None:
+        """Start all at once, but one after the other where some run: they serve while another is restarted."""
+        running = self._supervisor.processes()
+        if any(service.name in running for service in services):
+            for service in services:
+                self._start(service)
+        else:
+            self._start(*services)
+
+    def _start(self, *services: Service) -> None:
+        """Start services at once and wait for each; where one fails, those after it are not left behind."""
         began = time.monotonic()
-        started = self._supervisor.apply(service)
-        self._register = self._register.having(service)
+        started = set()
+        for service in services:
+            if self._supervisor.apply(service):
+                started.add(service.name)
+            self._register = self._register.having(service)
         self._register.write(self._state)
-        self._wait_until_healthy(service)
-        took = f"in {time.monotonic() - began:.1f} s" if started else "already"
-        self._progress.step(f"{service.name} runs {took} ({service.url})")
+        for number, service in enumerate(services):
+            try:
+                self._wait_until_healthy(service)
+            except StackError:  # it and they would be started for ever
+                self._supervisor.stop(*(later.name for later in services[number:]))
+                raise
+            took = f"in {time.monotonic() - began:.1f} s" if service.name in started else "already"
+            self._progress.step(f"{service.name} runs {took} ({service.url})")
 
     def _wait_until_healthy(self, service: Service) -> None:
         deadline = time.monotonic() + HEALTHY_SECONDS
@@ -108,7 +124,6 @@ class Up:
             time.sleep(0.1)
 
     def _failure(self, service: Service, reason: str) -> StackError:
-        self._supervisor.stop(service.name)  # or it would be started for ever
         file = self._supervisor.log_file(service.name)
         lines = "".join(f"    {line}\n" for line in tail([file], TELLING_LINES))
         return StackError(

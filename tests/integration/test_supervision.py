@@ -10,10 +10,13 @@ from typing import Final
 import pytest
 
 from local_stack.errors import StackError
-from local_stack.health import HttpProbe
+from local_stack.health import CommandProbe, HttpProbe
+from local_stack.progress import Progress
 from local_stack.services import Service
+from local_stack.settings import Settings
 from local_stack.state import State
 from local_stack.supervision import Supervisor
+from local_stack.up import Up
 from tests.waiting import eventually
 
 SECONDS: Final = 30
@@ -109,3 +112,45 @@ def test_what_others_need_ends_after_them(supervisor: Supervisor, state: State) 
     start_slow(supervisor, state, "needing", seconds=1, priority=2)
     supervisor.shutdown()
     assert (state.root / "ended").read_text().split() == ["needing", "needed"]
+
+
+def waiting(state: State, name: str, *, well_with: str) -> Service:
+    """Return a service that says when it runs, and is well when another one runs."""
+    command = ("sh", "-c", f"touch {state.root / name}; exec sleep 60")
+    return replace(
+        service(state, name, *command), probe=CommandProbe(("test", "-e", str(state.root / well_with)))
+    )
+
+
+def starting(state: State) -> Up:
+    """Return what starts services in this state folder."""
+    return Up(Settings(robin_state_dir=state.root), {}, Progress())
+
+
+def test_services_start_at_once_where_none_runs(supervisor: Supervisor, state: State) -> None:
+    """The first is well only when the second runs: nobody waits for one before starting the next."""
+    starting(state).start_services(
+        [waiting(state, "first", well_with="second"), waiting(state, "second", well_with="first")]
+    )
+    assert {"first", "second"} <= supervisor.processes().keys()
+
+
+def test_services_restart_one_after_the_other(supervisor: Supervisor, state: State) -> None:
+    """The second still runs as it did while the first is on its way: somebody serves."""
+    first, second = (waiting(state, name, well_with=name) for name in ("first", "second"))
+    starting(state).start_services([first, second])
+    pid = supervisor.processes()["second"].pid
+    failing = replace(first, command=("sh", "-c", "exit 1"), probe=CommandProbe(("false",)))
+    with pytest.raises(StackError, match="first does not run"):
+        starting(state).start_services([failing, replace(second, inputs="changed")])
+    assert supervisor.processes()["second"].pid == pid
+
+
+def test_where_one_service_fails_those_that_were_started_with_it_are_stopped(
+    supervisor: Supervisor, state: State
+) -> None:
+    """Nobody is left behind that would wait for it for ever."""
+    failing = replace(service(state, "failing", "sh", "-c", "exit 1"), probe=CommandProbe(("false",)))
+    with pytest.raises(StackError, match="failing does not run"):
+        starting(state).start_services([failing, waiting(state, "second", well_with="second")])
+    assert is_in(supervisor, "second", "STOPPED")
