@@ -48,7 +48,7 @@ PARTS: Mapping[str, tuple[Place, ...]] = {
             "sqlalchemy/engine/default.py",
             ("DefaultDialect.do_execute", "DefaultDialect.do_commit", "DefaultDialect.do_rollback"),
         ),
-        Place("observability/database.py", ("_autocommit",)),
+        Place("observability/database.py", ("Connection._sent",)),
         Place("psycopg2/"),
     ),
     LOG_LINES: (
@@ -66,6 +66,7 @@ PARTS: Mapping[str, tuple[Place, ...]] = {
         Place("concurrent/futures/"),
         Place("asyncio/futures.py"),
         Place("data_store/database.py"),
+        Place("data_store/threads.py"),
         Place("anyio/"),
     ),
     "event loop and sockets": (Place("asyncio/"), Place("uvloop/")),

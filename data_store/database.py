@@ -4,11 +4,11 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any, Final, Self, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine
+from sqlalchemy import Engine, create_engine
 
 from data_store.settings import DataStoreSettings
 from data_store.threads import NoThread, Threads
-from observability.database import DatabaseTelemetry, Wait
+from observability.database import Connection, DatabaseTelemetry, Wait
 
 Result = TypeVar("Result")
 Work = Callable[[Connection], Result]
@@ -36,7 +36,7 @@ def make_engine(settings: DataStoreSettings, *, connections: int) -> Engine:
         pool_size=connections,
         max_overflow=0,
         pool_timeout=settings.database_pool_timeout_seconds,
-        hide_parameters=True,  # values of documents stay out of exceptions, hence out of logs
+        pool_reset_on_return=None,  # DatabaseTelemetry gives nothing back that would need it
         connect_args={
             **_LIVENESS,
             "application_name": APPLICATION_NAME,

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, InterfaceError, OperationalError
+from psycopg2 import DataError, IntegrityError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from observability import Problem, Unavailable
@@ -29,7 +29,5 @@ def failures_as_problems() -> Iterator[None]:
         raise Problem("The record contradicts what is stored.", status=409) from error
     except DataError as error:
         raise Problem("The database cannot store a value of this record.", status=422) from error
-    except DBAPIError as error:
-        if error.connection_invalidated or isinstance(error, OperationalError | InterfaceError):
-            raise Unavailable("The database does not answer; try again.") from error
-        raise
+    except (OperationalError, InterfaceError) as error:
+        raise Unavailable("The database does not answer; try again.") from error

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from sqlalchemy import text
 
 from observability import Telemetry, run_checks
-from observability.database import DatabaseTelemetry
+from observability.database import DatabaseTelemetry, Statement
 from observability.fields import Timestamp
 from observability.health import Check, SingleFlight, overall, status_code
 from observability.signals import HealthStatus
@@ -24,10 +24,12 @@ DATABASE: Final = "database"
 CONNECTIONS: Final = 1
 TABLES: Final = ("document_metadata", "users", "clients")
 # Asks the catalogue, not the tables: a probe is no work on documents and must not count as such.
-_USABLE_TABLES: Final = text(
-    "SELECT relname FROM pg_catalog.pg_class"
-    " WHERE oid = ANY (SELECT to_regclass(name) FROM unnest(CAST(:names AS text[])) AS name)"
-    " AND has_table_privilege(oid, 'SELECT') AND has_table_privilege(oid, 'INSERT')"
+_USABLE_TABLES: Final = Statement.of(
+    text(
+        "SELECT relname FROM pg_catalog.pg_class"
+        " WHERE oid = ANY (SELECT to_regclass(name) FROM unnest(CAST(:names AS text[])) AS name)"
+        " AND has_table_privilege(oid, 'SELECT') AND has_table_privilege(oid, 'INSERT')"
+    )
 )
 
 
@@ -73,7 +75,8 @@ class DatabaseProbe:
     def _ask(self) -> _Probed:
         started = time.perf_counter()
         with self._database.connect() as connection:
-            tables = frozenset(connection.execute(_USABLE_TABLES, {"names": list(TABLES)}).scalars())
+            rows = connection.execute(_USABLE_TABLES, {"names": list(TABLES)})
+            tables = frozenset(name for (name,) in rows)
         return _Probed(tables, round((time.perf_counter() - started) * 1000, 3))
 
 

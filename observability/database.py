@@ -1,22 +1,28 @@
-"""SQLAlchemy seen through: spans, metrics and the sqlcommenter comment for connections, statements and commits."""
+"""PostgreSQL seen through: spans, metrics and the sqlcommenter comment for connections, statements and commits.
+
+Statements are built by SQLAlchemy, once; connections come out of its pool. Between the two the driver is called directly:
+going through SQLAlchemy's engine and its events costs a statement more than all the rest (docs/adr/0010).
+"""
 
 import logging
 import re
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, cast
 from urllib.parse import quote
 
+import psycopg2
 from opentelemetry import trace
 from opentelemetry.semconv.attributes import db_attributes, error_attributes
 from opentelemetry.trace import SpanKind, Status, StatusCode
-from sqlalchemy import Connection, Engine, TableClause, Transaction, UpdateBase, event
-from sqlalchemy.engine import ExceptionContext, ExecutionContext
-from sqlalchemy.exc import DBAPIError
+from opentelemetry.util.types import AttributeValue
+from psycopg2.extensions import TRANSACTION_STATUS_IDLE, connection
+from sqlalchemy import ClauseElement, Engine, TableClause, UpdateBase
+from sqlalchemy.dialects.postgresql import psycopg2 as dialect
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
-from sqlalchemy.pool import QueuePool
+from sqlalchemy.pool import PoolProxiedConnection, QueuePool
 
 from observability.context import current_correlation_id
 from observability.propagation import traceparent
@@ -25,23 +31,42 @@ from observability.telemetry import Step, Telemetry
 
 logger = logging.getLogger(__name__)
 
+Row = tuple[Any, ...]
+_DIALECT: Final = dialect.dialect()  # type: ignore[no-untyped-call]
 _OPERATION: Final = re.compile(
     r"\s*(?:WITH\b.*?\)\s*)?(SELECT|INSERT|UPDATE|DELETE)\b", re.IGNORECASE | re.DOTALL
 )
 _TABLE: Final = re.compile(r"\b(?:FROM|INTO|UPDATE)\s+\"?([A-Za-z_][\w.]*)", re.IGNORECASE)
-_STATE: Final = "robin_statement"
 
 
 class CommitUnconfirmed(Exception):  # noqa: N818  no error of the transaction: it may well be committed
     """The connection broke during COMMIT: whether the transaction is committed, only the database knows."""
 
 
-@dataclass(slots=True)
-class _Statement:
-    span: trace.Span
-    operation: str
-    table: str
-    started: float
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """A statement as the driver takes it, with %(name)s for each value, and what is told of it."""
+
+    sql: str
+    labels: Mapping[str, str]
+    attributes: Mapping[str, AttributeValue]
+
+    @classmethod
+    def of(cls, statement: ClauseElement) -> "Statement":
+        """Compile a statement of SQLAlchemy; its values are given when it is executed."""
+        sql = str(statement.compile(dialect=_DIALECT))
+        operation, table = _operation_and_table(sql, statement)
+        return cls(
+            sql,
+            {"operation": operation, "table": table},
+            {
+                db_attributes.DB_SYSTEM_NAME: _DIALECT.name,
+                db_attributes.DB_OPERATION_NAME: operation,
+                db_attributes.DB_COLLECTION_NAME: table,
+                db_attributes.DB_QUERY_SUMMARY: f"{operation} {table}",
+                db_attributes.DB_QUERY_TEXT: sql,  # with placeholders: values are never in it
+            },
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,16 +90,103 @@ def sql_comment() -> str:
     return f" /*{','.join(pairs)}*/" if pairs else ""
 
 
+class Connection:
+    """A connection while it is lent: each statement has its span, its metrics and its comment."""
+
+    def __init__(
+        self,
+        pooled: PoolProxiedConnection,
+        telemetry: Telemetry,
+        *,
+        slow_statement_seconds: float,
+        transaction: bool = False,
+    ) -> None:
+        self._pooled = pooled
+        self._driver = cast("connection", pooled.driver_connection)
+        self._telemetry = telemetry
+        self._slow_statement_seconds = slow_statement_seconds
+        if not self._driver.autocommit:
+            self._driver.autocommit = True  # the driver begins no transaction by itself
+        # Goes to the server along with the first statement: a round trip less.
+        self._begin = "BEGIN; " if transaction else ""
+
+    def execute(self, statement: Statement, values: Mapping[str, Any]) -> list[Row]:
+        """Run a statement and return its rows."""
+        span = self._telemetry.tracer.start_span(
+            Span.SQL_EXECUTION, kind=SpanKind.CLIENT, attributes=statement.attributes
+        )
+        started = time.perf_counter()
+        with trace.use_span(span, end_on_exit=True, record_exception=False, set_status_on_exception=False):
+            try:
+                rows = self._sent(self._begin + statement.sql + sql_comment(), values)
+            except psycopg2.Error as error:
+                _mark_failure(span, error)
+                self._tell(span, statement, time.perf_counter() - started, success=False)
+                raise self._lost_or(error) from error
+            self._tell(span, statement, time.perf_counter() - started, success=True)
+        return rows
+
+    def commit(self) -> None:
+        """End the transaction; returns when the server has said that it is committed.
+
+        Raises CommitUnconfirmed when the connection breaks before that.
+        """
+        try:
+            with self._driver.cursor() as cursor:
+                cursor.execute("COMMIT")
+                if cursor.statusmessage != "COMMIT":
+                    raise psycopg2.InternalError(f"The server answered COMMIT with {cursor.statusmessage}")
+        except psycopg2.Error as error:
+            if not self._driver.closed:
+                raise
+            raise CommitUnconfirmed(str(error)) from error
+
+    def roll_back(self) -> None:
+        """Undo the transaction; the server does it where the connection is lost."""
+        with suppress(psycopg2.Error), self._driver.cursor() as cursor:
+            cursor.execute("ROLLBACK")
+
+    @property
+    def reusable(self) -> bool:
+        """Tell whether the next one finds it as it was: connected, and in no transaction."""
+        return self._driver.get_transaction_status() == TRANSACTION_STATUS_IDLE
+
+    def _sent(self, sql: str, values: Mapping[str, Any]) -> list[Row]:
+        self._begin = ""
+        with self._driver.cursor() as cursor:
+            cursor.execute(sql, values)
+            return cursor.fetchall() if cursor.description else []
+
+    def _lost_or(self, error: psycopg2.Error) -> psycopg2.Error:
+        """Return the error, as an OperationalError where the connection was lost: the driver has several words for that."""
+        if self._driver.closed and not isinstance(error, psycopg2.OperationalError):
+            return psycopg2.OperationalError(str(error))
+        return error
+
+    def _tell(self, span: trace.Span, statement: Statement, seconds: float, *, success: bool) -> None:
+        """Measure and log an executed statement, inside its span."""
+        span.set_attribute(Attribute.QUERY_TIMING, seconds)
+        metrics, labels = self._telemetry.metrics, statement.labels
+        metrics.database_operation_duration(seconds, **labels)
+        metrics.database_operations(1, **labels, success=str(success).lower())
+        if seconds > self._slow_statement_seconds:
+            logger.warning(
+                "Slow statement", extra={"context_data": {**labels, "duration": round(seconds, 6)}}
+            )
+        elif logger.isEnabledFor(logging.DEBUG):
+            logger.debug(
+                "SQL statement",
+                extra={"context_data": {**labels, "duration": round(seconds, 6), "statement": statement.sql}},
+            )
+
+
 class DatabaseTelemetry:
-    """Watches one engine. Statements run through `connect` or `begin` of this object have all their spans."""
+    """Watches one engine's pool, and lends its connections."""
 
     def __init__(self, engine: Engine, telemetry: Telemetry, *, slow_statement_seconds: float) -> None:
         self.engine = engine
         self._telemetry = telemetry
         self._slow_statement_seconds = slow_statement_seconds
-        event.listen(engine, "before_cursor_execute", self._before, retval=True)
-        event.listen(engine, "after_cursor_execute", self._after)
-        event.listen(engine, "handle_error", self._failed)
 
     def observe_pool(self) -> None:
         """Report the states of this engine's pool as those of the service."""
@@ -91,13 +203,9 @@ class DatabaseTelemetry:
 
     @contextmanager
     def connect(self, wait: Wait | None = None) -> Iterator[Connection]:
-        """Lend a connection on which each statement is its own transaction (AUTOCOMMIT)."""
-        connection = self._checked_out(wait)
-        try:
-            _autocommit(connection, on=True)
+        """Lend a connection on which each statement is its own transaction."""
+        with self._lent(wait, transaction=False) as connection:
             yield connection
-        finally:
-            connection.close()
 
     @contextmanager
     def begin(self, wait: Wait | None = None) -> Iterator[Connection]:
@@ -105,29 +213,45 @@ class DatabaseTelemetry:
 
         Raises CommitUnconfirmed when the connection breaks during the commit.
         """
-        connection = self._checked_out(wait)
-        try:
-            _autocommit(connection, on=False)
-            transaction = connection.begin()
+        with self._lent(wait, transaction=True) as connection:
             try:
                 yield connection
             except BaseException:
                 with self._ending():
-                    transaction.rollback()
+                    connection.roll_back()
                 raise
             with self._ending() as step:
-                _commit(transaction, step)
+                try:
+                    connection.commit()
+                except CommitUnconfirmed:
+                    step.set(Attribute.SUCCESS_STATUS, "unknown")
+                    raise
+                step.set(Attribute.SUCCESS_STATUS, "committed")
+
+    @contextmanager
+    def _lent(self, wait: Wait | None, *, transaction: bool) -> Iterator[Connection]:
+        """Lend a connection, and give it back to the pool, unless it is of no use to the next one."""
+        with self._told(wait or self.wait()):
+            pool = self.engine.pool
+            pooled = self.engine.raw_connection()
+        connection = Connection(
+            pooled,
+            self._telemetry,
+            slow_statement_seconds=self._slow_statement_seconds,
+            transaction=transaction,
+        )
+        try:
+            yield connection
         finally:
-            connection.close()
+            if not connection.reusable:
+                pooled.invalidate()
+                if self.engine.pool is pool:
+                    self.engine.dispose()  # the others are as old, and probably lost with it
+            pooled.close()
 
     def _ending(self) -> AbstractContextManager[Step]:
         # A commit that fails leaves nothing behind either: rolled back until it is known to be committed.
         return self._telemetry.step(Span.TRANSACTION_COMMIT, {Attribute.SUCCESS_STATUS: "rolled_back"})
-
-    def _checked_out(self, wait: Wait | None) -> Connection:
-        """Take a connection out of the pool."""
-        with self._told(wait or self.wait()):
-            return self.engine.connect()
 
     @contextmanager
     def _told(self, wait: Wait) -> Iterator[None]:
@@ -159,92 +283,16 @@ class DatabaseTelemetry:
         }
         return [(count, {"state": state}) for state, count in states.items()]
 
-    def _before(
-        self,
-        connection: Connection,
-        _cursor: object,
-        sql: str,
-        parameters: Any,
-        context: ExecutionContext,
-        _many: bool,  # noqa: FBT001  SQLAlchemy's signature
-    ) -> tuple[str, Any]:
-        operation, table = _operation_and_table(sql, context)
-        span = self._telemetry.tracer.start_span(
-            Span.SQL_EXECUTION,
-            kind=SpanKind.CLIENT,
-            attributes={
-                db_attributes.DB_SYSTEM_NAME: connection.dialect.name,
-                db_attributes.DB_OPERATION_NAME: operation,
-                db_attributes.DB_COLLECTION_NAME: table,
-                db_attributes.DB_QUERY_SUMMARY: f"{operation} {table}",
-                db_attributes.DB_QUERY_TEXT: sql,  # with placeholders: values are never in it
-            },
-        )
-        setattr(context, _STATE, _Statement(span, operation, table, time.perf_counter()))
-        with trace.use_span(span, end_on_exit=False):
-            return sql + sql_comment(), parameters
 
-    def _after(
-        self,
-        _connection: object,
-        _cursor: object,
-        sql: str,
-        _parameters: object,
-        context: ExecutionContext,
-        _many: bool,  # noqa: FBT001  SQLAlchemy's signature
-    ) -> None:
-        self._finish(getattr(context, _STATE), sql, error=None)
-
-    def _failed(self, failure: ExceptionContext) -> None:
-        statement = getattr(failure.execution_context, _STATE, None)
-        if statement is not None:
-            self._finish(statement, failure.statement or "", error=failure.original_exception)
-
-    def _finish(self, statement: _Statement, sql: str, *, error: BaseException | None) -> None:
-        seconds = time.perf_counter() - statement.started
-        span, metrics = statement.span, self._telemetry.metrics
-        span.set_attribute(Attribute.QUERY_TIMING, seconds)
-        if error is not None:
-            sqlstate = getattr(error, "pgcode", None)
-            span.set_attribute(error_attributes.ERROR_TYPE, sqlstate or type(error).__qualname__)
-            if sqlstate:
-                span.set_attribute(db_attributes.DB_RESPONSE_STATUS_CODE, sqlstate)
-            span.set_status(Status(StatusCode.ERROR, type(error).__qualname__))
-        with trace.use_span(span, end_on_exit=True):
-            labels = {"operation": statement.operation, "table": statement.table}
-            metrics.database_operation_duration(seconds, **labels)
-            metrics.database_operations(1, **labels, success=str(error is None).lower())
-            self._log(sql, labels, seconds)
-
-    def _log(self, sql: str, labels: Mapping[str, str], seconds: float) -> None:
-        """Log a slow statement as a warning, any other for debugging; the text has placeholders, never values."""
-        context_data = {**labels, "duration": round(seconds, 6)}
-        if seconds > self._slow_statement_seconds:
-            logger.warning("Slow statement", extra={"context_data": context_data})
-        else:
-            logger.debug("SQL statement", extra={"context_data": {**context_data, "statement": sql}})
+def _mark_failure(span: trace.Span, error: psycopg2.Error) -> None:
+    span.set_attribute(error_attributes.ERROR_TYPE, error.pgcode or type(error).__qualname__)
+    if error.pgcode:
+        span.set_attribute(db_attributes.DB_RESPONSE_STATUS_CODE, error.pgcode)
+    span.set_status(Status(StatusCode.ERROR, type(error).__qualname__))
 
 
-def _autocommit(connection: Connection, *, on: bool) -> None:
-    """Set the driver's own switch; SQLAlchemy's AUTOCOMMIT makes psycopg2 send a SET after every use."""
-    driver: Any = connection.connection.driver_connection
-    driver.autocommit = on
-
-
-def _commit(transaction: Transaction, step: Step) -> None:
-    try:
-        transaction.commit()
-    except DBAPIError as error:
-        if not error.connection_invalidated:
-            raise
-        step.set(Attribute.SUCCESS_STATUS, "unknown")
-        raise CommitUnconfirmed(str(error.orig)) from error
-    step.set(Attribute.SUCCESS_STATUS, "committed")
-
-
-def _operation_and_table(sql: str, context: ExecutionContext) -> tuple[str, str]:
-    """Return the statement's operation and the table it is about, from the compiled statement where that says it."""
-    statement = getattr(getattr(context, "compiled", None), "statement", None)
+def _operation_and_table(sql: str, statement: ClauseElement) -> tuple[str, str]:
+    """Return the statement's operation and the table it is about, from the statement itself where that says it."""
     if isinstance(statement, UpdateBase) and isinstance(statement.table, TableClause):
         return statement.__visit_name__.upper(), statement.table.name
     operation = _OPERATION.match(sql)

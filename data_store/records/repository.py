@@ -1,17 +1,16 @@
 """The SQL of the records. Each method is one statement on one connection."""
 
-from typing import Any, Final
+from typing import Final
 
-from sqlalchemy import Connection, Row, bindparam, insert, select, text
-from sqlalchemy.dialects import postgresql
+from sqlalchemy import bindparam, insert, select
 from sqlalchemy.dialects.postgresql import insert as insert_or_ignore
 
 from data_store.database import Database
 from data_store.failures import failures_as_problems
 from data_store.records.models import clients, document_metadata
 from data_store.records.schemas import Document, NewDocument
+from observability.database import Connection, Row, Statement
 
-# Built once: building a statement costs more than running it through SQLAlchemy's cache.
 _CLIENT: Final = (
     insert_or_ignore(clients).values(id=bindparam("of_client")).on_conflict_do_nothing().cte("client")
 )
@@ -24,12 +23,13 @@ _INSERT_DOCUMENT: Final = (
     .returning(*document_metadata.columns)
     .add_cte(_CLIENT)
 )
-# SQLAlchemy's cache takes no ON CONFLICT: as text, the statement is compiled once and not for each document.
-_NAMED: Final = postgresql.dialect(paramstyle="named")  # type: ignore[no-untyped-call]
-_INSERT: Final = text(str(_INSERT_DOCUMENT.compile(dialect=_NAMED)))
-_SELECT: Final = select(document_metadata).where(
-    document_metadata.c.client_id == bindparam("of_client"), document_metadata.c.id == bindparam("of_id")
+_INSERT: Final = Statement.of(_INSERT_DOCUMENT)
+_SELECT: Final = Statement.of(
+    select(document_metadata).where(
+        document_metadata.c.client_id == bindparam("of_client"), document_metadata.c.id == bindparam("of_id")
+    )
 )
+_COLUMNS: Final = [column.name for column in document_metadata.columns]
 
 
 class DocumentRepository:
@@ -43,7 +43,8 @@ class DocumentRepository:
         values = {f"new_{name}": value for name, value in document.model_dump().items()}
 
         def insert_document(connection: Connection) -> Document:
-            return _document(connection.execute(_INSERT, {"of_client": client_id, **values}).one())
+            (row,) = connection.execute(_INSERT, {"of_client": client_id, **values})
+            return _document(row)
 
         with failures_as_problems():
             return await self._database.write(insert_document)
@@ -52,12 +53,12 @@ class DocumentRepository:
         """Return a client's document, None when it is not there or another client's."""
 
         def select_document(connection: Connection) -> Document | None:
-            row = connection.execute(_SELECT, {"of_client": client_id, "of_id": document_id}).one_or_none()
-            return None if row is None else _document(row)
+            rows = connection.execute(_SELECT, {"of_client": client_id, "of_id": document_id})
+            return _document(rows[0]) if rows else None
 
         with failures_as_problems():
             return await self._database.read(select_document)
 
 
-def _document(row: Row[Any]) -> Document:
-    return Document.model_validate(row._asdict())
+def _document(row: Row) -> Document:
+    return Document.model_validate(dict(zip(_COLUMNS, row, strict=True)))

@@ -470,11 +470,12 @@ def test_slow_statement_loses_its_text_and_keeps_its_duration(
     assert SECRET not in sink.everything()
 
 
+@pytest.mark.parametrize("begin", ["", "BEGIN; "])
 def test_slow_statement_that_begins_with_a_subquery_has_its_operation(
-    collector: Collector, sink: Sink, postgres: Cluster
+    collector: Collector, sink: Sink, postgres: Cluster, begin: str
 ) -> None:
-    """As the one that stores a document does."""
-    select = "WITH one AS \n(SELECT coalesce(1, (2)) AS a)\n SELECT pg_sleep(0.3), a FROM one"
+    """As the one that stores a document does, which takes the BEGIN of its transaction along."""
+    select = f"{begin}WITH one AS \n(SELECT coalesce(1, (2)) AS a)\n SELECT pg_sleep(0.3), a FROM one"
     pid = run_and_tell_pid(postgres, f"{select} {SQL_COMMENT}")
     record = one_record(sink, "postgresql", of_statement(pid, "slow statement"))
     assert record.attributes["db.operation.name"] == "SELECT"
@@ -574,7 +575,9 @@ def test_secrets_are_masked_in_spans(collector: Collector, sink: Sink) -> None:
     assert span == {
         "service.name": "tracing-service",
         "deployment.environment.name": "test",
-        **dict.fromkeys(("http.request.header.authorization", "db.query.parameter.0", "access_token"), "****"),
+        **dict.fromkeys(
+            ("http.request.header.authorization", "db.query.parameter.0", "access_token"), "****"
+        ),
         "gen_ai.usage.input_tokens": 7,
         "correlation_id": CORRELATION_ID,
     }

@@ -6,13 +6,15 @@ from collections.abc import Iterator
 
 import pytest
 from pydantic import SecretStr
-from sqlalchemy import Connection, text
+from sqlalchemy import text
 
 from data_store.database import Database, make_engine
 from data_store.settings import DataStoreSettings
 from data_store.threads import Threads
-from observability.database import DatabaseTelemetry
+from observability.database import Connection, DatabaseTelemetry, Statement
 from tests.telemetry_spy import TelemetrySpy
+
+ONE = Statement.of(text("SELECT 1"))
 
 
 class Held:
@@ -27,7 +29,7 @@ class Held:
         """Take the connection, and keep it."""
         self.running.set()
         assert self.let_go.wait(10)
-        self.answer = connection.execute(text("SELECT 1")).scalar()
+        ((self.answer,),) = connection.execute(ONE, {})
         return self.answer
 
     async def begun(self) -> None:
