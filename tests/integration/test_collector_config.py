@@ -475,8 +475,8 @@ def test_slow_statement_that_begins_with_a_subquery_has_its_operation(
     collector: Collector, sink: Sink, postgres: Cluster, begin: str
 ) -> None:
     """As the one that stores a document does, which takes the BEGIN of its transaction along."""
-    select = f"{begin}WITH one AS \n(SELECT coalesce(1, (2)) AS a)\n SELECT pg_sleep(0.3), a FROM one"
-    pid = run_and_tell_pid(postgres, f"{select} {SQL_COMMENT}")
+    select = "WITH one AS \n(SELECT coalesce(1, (2)) AS a)\n SELECT pg_sleep(0.3), a FROM one"
+    pid = run_and_tell_pid(postgres, f"{begin}{select} {SQL_COMMENT}")
     record = one_record(sink, "postgresql", of_statement(pid, "slow statement"))
     assert record.attributes["db.operation.name"] == "SELECT"
 
