@@ -1,7 +1,7 @@
 -- wrk's script; prints what was measured as one line of JSON. Its arguments are one of
 --   GET                                           the address it was given
 --   PUT FILE CONTENT_TYPE                         the file
---   MIXED PATH FILE CONTENT_TYPE REQUESTS         in turn GET of the path and PUT of the file, until so many are answered
+--   MIXED PATH FILE CONTENT_TYPE                  in turn GET of the path and PUT of the file
 --   DOCUMENTS COUNT CLIENTS                       GET of any of so many documents (benchmarks/documents.py made them)
 
 local requests = {}
@@ -28,16 +28,10 @@ end
 function requests.MIXED(args)
    local get = wrk.format("GET", args[2])
    put(args[3], args[4])
-   local left, turn = tonumber(args[5]), 0
+   local turn = 0
    function request()
       turn = turn + 1
       return turn % 2 == 0 and get or wrk.format()
-   end
-   function response()
-      left = left - 1
-      if left == 0 then
-         wrk.thread:stop()
-      end
    end
 end
 

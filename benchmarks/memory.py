@@ -9,9 +9,10 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from math import ceil
 
 from benchmarks.figures import at_most
-from benchmarks.load import CONTENT_TYPE, Requests, attack, prepare
+from benchmarks.load import Requests, attack, prepare
 from benchmarks.options import Options
 from benchmarks.report import Bars, Chart, Lines, Report, Table
 from benchmarks.sides import ROBIN
@@ -20,7 +21,7 @@ from benchmarks.system import RunningSide, running_system
 STAGES = (20_000, 100_000)  # requests so far
 GOAL_MIB = 110.0
 GOAL_GROWTH_MIB = 5.0
-LONGEST_SECONDS = 3600
+FIRST_SECONDS, LONGEST_SECONDS = 2, 10  # of one run of wrk, which knows no number of requests
 SAMPLE_SECONDS = 1.0
 MIB = 2**20
 
@@ -81,9 +82,10 @@ def _run_once(options: Options) -> tuple[list[Growth], Samples]:
         answered = 0
         with _sampling(side) as samples:
             for stage in STAGES:
-                _mixed(requests, stage - answered)
-                answered, seen[stage] = stage, rss(side)
-                options.progress.step(f"{stage} requests answered: {seen[stage]}")
+                answered += _mixed(requests, stage - answered)
+                seen[stage] = rss(side)
+                said = ", ".join(f"{role} {mib:.1f} MiB" for role, mib in seen[stage].items())
+                options.progress.step(f"{answered} requests answered: {said}")
     return [
         Growth(
             role=role,
@@ -94,10 +96,16 @@ def _run_once(options: Options) -> tuple[list[Growth], Samples]:
     ], samples
 
 
-def _mixed(requests: Requests, count: int) -> None:
-    path = requests.document.removeprefix(requests.url)
-    arguments = ["MIXED", path, str(requests.body), CONTENT_TYPE, str(count)]
-    attack(requests.url, arguments, LONGEST_SECONDS)
+def _mixed(requests: Requests, count: int) -> int:
+    """Send requests until so many, or a few more, are answered; return how many were."""
+    url, (_, *upload) = requests.command("PUT")
+    arguments = ["MIXED", requests.document.removeprefix(requests.url), *upload]
+    answered, rate = 0, 0.0
+    while answered < count:
+        seconds = ceil((count - answered) / rate) if rate else FIRST_SECONDS
+        part = attack(url, arguments, min(seconds, LONGEST_SECONDS))
+        answered, rate = answered + part.requests, part.rate
+    return answered
 
 
 @contextmanager
