@@ -7,11 +7,12 @@ from data_store.records.repository import DocumentRepository
 from data_store.records.schemas import Document, NewDocument
 from observability import ClientId, NotFound
 from observability.fields import DocumentId
+from observability.routes import DirectRoute
 
 
 def records_router(documents: DocumentRepository) -> APIRouter:
     """Return the routes of the records, on this repository."""
-    router = APIRouter(prefix="/clients/{client_id}/documents", tags=["documents"])
+    router = APIRouter(prefix="/clients/{client_id}/documents", tags=["documents"], route_class=DirectRoute)
 
     @router.post("", status_code=201, response_model=Document, max_body_size=MAX_BODY_BYTES)
     async def add_document(client_id: ClientId, document: NewDocument) -> Response:

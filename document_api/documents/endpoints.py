@@ -10,8 +10,9 @@ from document_api.documents.schemas import Document, UploadResponse
 from document_api.documents.service import DocumentService
 from observability import ClientId
 from observability.fields import DocumentId
+from observability.routes import DirectRoute
 
-router = APIRouter(prefix="/clients/{client_id}", tags=["documents"])
+router = APIRouter(prefix="/clients/{client_id}", tags=["documents"], route_class=DirectRoute)
 
 _PROBLEM: Final[dict[str, Any]] = {"content": {"application/problem+json": {}}}
 _MULTIPART_BODY: Final[dict[str, Any]] = {
