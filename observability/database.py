@@ -8,13 +8,14 @@ import logging
 import re
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn, cast
 from urllib.parse import quote
 
 import psycopg2
 from opentelemetry import trace
+from opentelemetry.context import attach, detach
 from opentelemetry.semconv.attributes import db_attributes, error_attributes
 from opentelemetry.trace import SpanKind, Status, StatusCode
 from opentelemetry.util.types import AttributeValue
@@ -22,7 +23,7 @@ from psycopg2.extensions import TRANSACTION_STATUS_IDLE, connection
 from sqlalchemy import ClauseElement, Engine, TableClause, UpdateBase
 from sqlalchemy.dialects.postgresql import psycopg2 as dialect
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
-from sqlalchemy.pool import PoolProxiedConnection, QueuePool
+from sqlalchemy.pool import Pool, PoolProxiedConnection, QueuePool
 
 from observability.context import current_correlation_id
 from observability.propagation import traceparent
@@ -73,7 +74,7 @@ class Statement:
 class Wait:
     """Somebody's wait for a connection."""
 
-    step: AbstractContextManager[Step]
+    step: Step
     since: float
 
 
@@ -82,11 +83,11 @@ def sql_comment() -> str:
 
     Keys sorted, values URL-encoded and quoted: https://google.github.io/sqlcommenter/spec/
     """
-    values: Mapping[str, str | None] = {
-        "correlation_id": current_correlation_id(),
-        "traceparent": traceparent(),
-    }
-    pairs = [f"{key}='{quote(value)}'" for key, value in sorted(values.items()) if value]
+    pairs = [
+        f"{key}='{quote(value)}'"
+        for key, value in (("correlation_id", current_correlation_id()), ("traceparent", traceparent()))
+        if value
+    ]
     return f" /*{','.join(pairs)}*/" if pairs else ""
 
 
@@ -96,12 +97,14 @@ class Connection:
     def __init__(
         self,
         pooled: PoolProxiedConnection,
+        pool: Pool,
         telemetry: Telemetry,
-        *,
         slow_statement_seconds: float,
-        transaction: bool = False,
+        *,
+        transaction: bool,
     ) -> None:
-        self._pooled = pooled
+        self.pooled = pooled
+        self.pool = pool
         self._driver = cast("connection", pooled.driver_connection)
         self._telemetry = telemetry
         self._slow_statement_seconds = slow_statement_seconds
@@ -115,15 +118,18 @@ class Connection:
         span = self._telemetry.tracer.start_span(
             Span.SQL_EXECUTION, kind=SpanKind.CLIENT, attributes=statement.attributes
         )
+        token = attach(trace.set_span_in_context(span))
         started = time.perf_counter()
-        with trace.use_span(span, end_on_exit=True, record_exception=False, set_status_on_exception=False):
-            try:
-                rows = self._sent(self._begin + statement.sql + sql_comment(), values)
-            except psycopg2.Error as error:
-                _mark_failure(span, error)
-                self._tell(span, statement, time.perf_counter() - started, success=False)
-                raise self._lost_or(error) from error
+        try:
+            rows = self._sent(self._begin + statement.sql + sql_comment(), values)
             self._tell(span, statement, time.perf_counter() - started, success=True)
+        except psycopg2.Error as error:
+            _mark_failure(span, error)
+            self._tell(span, statement, time.perf_counter() - started, success=False)
+            raise self._lost_or(error) from error
+        finally:
+            detach(token)
+            span.end()
         return rows
 
     def commit(self) -> None:
@@ -198,14 +204,19 @@ class DatabaseTelemetry:
 
     def give_up(self, wait: Wait) -> NoReturn:
         """End a wait that took too long, before anything was asked of the pool; raises its TimeoutError."""
-        with self._told(wait):
+        with wait.step as step:
+            self._telemetry.metrics.database_pool_exhausted(1)
+            self._tell(wait, step)
             raise PoolTimeoutError(f"No connection in {time.perf_counter() - wait.since:.3g} s")
 
     @contextmanager
     def connect(self, wait: Wait | None = None) -> Iterator[Connection]:
         """Lend a connection on which each statement is its own transaction."""
-        with self._lent(wait, transaction=False) as connection:
+        connection = self._taken(wait or self.wait(), transaction=False)
+        try:
             yield connection
+        finally:
+            self._give_back(connection)
 
     @contextmanager
     def begin(self, wait: Wait | None = None) -> Iterator[Connection]:
@@ -213,7 +224,8 @@ class DatabaseTelemetry:
 
         Raises CommitUnconfirmed when the connection breaks during the commit.
         """
-        with self._lent(wait, transaction=True) as connection:
+        connection = self._taken(wait or self.wait(), transaction=True)
+        try:
             try:
                 yield connection
             except BaseException:
@@ -221,55 +233,54 @@ class DatabaseTelemetry:
                     connection.roll_back()
                 raise
             with self._ending() as step:
-                try:
-                    connection.commit()
-                except CommitUnconfirmed:
-                    step.set(Attribute.SUCCESS_STATUS, "unknown")
-                    raise
-                step.set(Attribute.SUCCESS_STATUS, "committed")
-
-    @contextmanager
-    def _lent(self, wait: Wait | None, *, transaction: bool) -> Iterator[Connection]:
-        """Lend a connection, and give it back to the pool, unless it is of no use to the next one."""
-        with self._told(wait or self.wait()):
-            pool = self.engine.pool
-            pooled = self.engine.raw_connection()
-        connection = Connection(
-            pooled,
-            self._telemetry,
-            slow_statement_seconds=self._slow_statement_seconds,
-            transaction=transaction,
-        )
-        try:
-            yield connection
+                self._commit(connection, step)
         finally:
-            if not connection.reusable:
-                pooled.invalidate()
-                if self.engine.pool is pool:
-                    self.engine.dispose()  # the others are as old, and probably lost with it
-            pooled.close()
+            self._give_back(connection)
 
-    def _ending(self) -> AbstractContextManager[Step]:
+    def _taken(self, wait: Wait, *, transaction: bool) -> Connection:
+        """Take a connection out of the pool."""
+        pool = self.engine.pool
+        with wait.step as step:
+            try:
+                pooled = self.engine.raw_connection()
+            except PoolTimeoutError:
+                self._telemetry.metrics.database_pool_exhausted(1)
+                raise
+            finally:
+                self._tell(wait, step)
+        return Connection(
+            pooled, pool, self._telemetry, self._slow_statement_seconds, transaction=transaction
+        )
+
+    def _give_back(self, connection: Connection) -> None:
+        """Give a connection back to its pool, unless it is of no use to the next one."""
+        if connection.reusable:
+            connection.pooled.close()
+            return
+        connection.pooled.invalidate()
+        if self.engine.pool is connection.pool:
+            self.engine.dispose()  # the others are as old, and probably lost with it
+
+    def _ending(self) -> Step:
         # A commit that fails leaves nothing behind either: rolled back until it is known to be committed.
         return self._telemetry.step(Span.TRANSACTION_COMMIT, {Attribute.SUCCESS_STATUS: "rolled_back"})
 
-    @contextmanager
-    def _told(self, wait: Wait) -> Iterator[None]:
-        """Say how long somebody waited for a connection, when this block ends the wait."""
-        metrics = self._telemetry.metrics
-        with wait.step as step:
-            try:
-                yield
-            except PoolTimeoutError:
-                metrics.database_pool_exhausted(1)
-                raise
-            finally:
-                waited = time.perf_counter() - wait.since
-                metrics.database_pool_wait(waited)
-                step.set(Attribute.POOL_WAIT, waited)
-                if isinstance(self.engine.pool, QueuePool):
-                    step.set(Attribute.POOL_IN_USE, self.engine.pool.checkedout())
-                    step.set(Attribute.POOL_SIZE, self.engine.pool.size())
+    def _commit(self, connection: Connection, step: Step) -> None:
+        try:
+            connection.commit()
+        except CommitUnconfirmed:
+            step.set(Attribute.SUCCESS_STATUS, "unknown")
+            raise
+        step.set(Attribute.SUCCESS_STATUS, "committed")
+
+    def _tell(self, wait: Wait, step: Step) -> None:
+        """Say how long somebody waited for a connection, and how many there were."""
+        waited = time.perf_counter() - wait.since
+        self._telemetry.metrics.database_pool_wait(waited)
+        step.set(Attribute.POOL_WAIT, waited)
+        if isinstance(self.engine.pool, QueuePool):
+            step.set(Attribute.POOL_IN_USE, self.engine.pool.checkedout())
+            step.set(Attribute.POOL_SIZE, self.engine.pool.size())
 
     def _pool_states(self) -> list[tuple[float, dict[str, str]]]:
         pool = self.engine.pool
