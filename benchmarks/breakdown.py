@@ -59,6 +59,11 @@ class Breakdown:
     beside_us: Mapping[str, float]  # nginx, postgres, collector
     signals: Mapping[str, float]
 
+    def parts(self) -> dict[str, float]:
+        """Return microseconds of each part in both services, the most expensive first."""
+        costs = {part: self.both(part) for service in self.parts_us.values() for part in service}
+        return dict(sorted(costs.items(), key=lambda item: -item[1]))
+
     def both(self, *parts: str) -> float:
         """Return microseconds of these parts in both services."""
         return sum(costs.get(part, 0.0) for costs in self.parts_us.values() for part in parts)
@@ -159,7 +164,7 @@ def read(profile: str) -> dict[int, Counter[str]]:
 
 def table(breakdown: Breakdown) -> Table:
     """Return a row for each part, the most expensive first."""
-    both = {part: breakdown.both(part) for costs in breakdown.parts_us.values() for part in costs}
+    both = breakdown.parts()
     total = sum(both.values()) + sum(breakdown.beside_us.values())
     rows = [
         (
@@ -168,7 +173,7 @@ def table(breakdown: Breakdown) -> Table:
             f"{cost:.0f}",
             f"{cost / total:.1%}",
         )
-        for part, cost in sorted(both.items(), key=lambda item: -item[1])
+        for part, cost in both.items()
     ]
     beside = [
         (name, "", "", f"{cost:.0f}", f"{cost / total:.1%}") for name, cost in breakdown.beside_us.items()
@@ -197,13 +202,18 @@ def statements(breakdown: Breakdown) -> list[str]:
 
 
 def chart(breakdown: Breakdown) -> Chart:
-    """Return where each service's CPU goes."""
+    """Return the parts, and what is beside the services."""
     return Stacks(
         title=f"{breakdown.method}: CPU microseconds a request",
         unit="us",
         parts={
-            "document_api": breakdown.parts_us["api"],
-            "data_store": breakdown.parts_us["store"],
-            **{name: {name: cost} for name, cost in breakdown.beside_us.items()},
+            **{
+                part: {
+                    "document_api": breakdown.parts_us["api"].get(part, 0.0),
+                    "data_store": breakdown.parts_us["store"].get(part, 0.0),
+                }
+                for part in breakdown.parts()
+            },
+            **{name: {"beside": cost} for name, cost in breakdown.beside_us.items()},
         },
     )

@@ -39,6 +39,12 @@ class Load:
     p95_ms: float
     p99_ms: float
     client_cpu_seconds: float
+    abandoned: int = 0  # under way when the load ended: served, but nobody waited for the answer
+
+    @property
+    def served(self) -> int:
+        """What the services had to do."""
+        return self.requests + self.abandoned
 
     @property
     def rate(self) -> float:
@@ -107,7 +113,8 @@ def attack(url: str, arguments: Sequence[str], seconds: int) -> Load:
     cpu = children_cpu() - before
     if done.returncode != 0:
         raise BenchmarkError(f"wrk failed: {(done.stderr or done.stdout).strip()}")
-    return believed(Load(**json.loads(done.stdout.splitlines()[-1]), client_cpu_seconds=cpu), url)
+    seen = json.loads(done.stdout.splitlines()[-1])
+    return believed(Load(**seen, client_cpu_seconds=cpu, abandoned=CONNECTIONS), url)
 
 
 def believed(measured: Load, url: str) -> Load:

@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 
 from benchmarks.report import Bars, Chart, Lines, Stacks
 
-WIDTH, HEIGHT = 6.5, 3.4  # inches, of each chart
+WIDTH, HEIGHT, TALL = 6.5, 3.4, 5.5  # inches, of each chart
+MOST_STANDING_BARS = 8
 COLUMNS = 2
 DOTS_PER_INCH = 110
 BAR_COLOR, DOT_COLOR, BOUND_COLOR = "#4c78a8", "#222222", "#c44e52"
@@ -24,7 +25,8 @@ def draw(title: str, charts: Sequence[Chart], file: Path) -> None:
     """Write one picture with all charts of a goal."""
     columns = min(COLUMNS, len(charts))
     rows = ceil(len(charts) / columns)
-    figure = Figure(figsize=(WIDTH * columns, HEIGHT * rows), layout="constrained")
+    height = TALL if any(map(_is_lying, charts)) else HEIGHT
+    figure = Figure(figsize=(WIDTH * columns, height * rows), layout="constrained")
     figure.suptitle(title)
     for place, chart in enumerate(charts, 1):
         axes = figure.add_subplot(rows, columns, place)
@@ -54,15 +56,28 @@ def _draw_bars(axes: Axes, chart: Bars) -> None:
 
 
 def _draw_stacks(axes: Axes, chart: Stacks) -> None:
-    labels = _labels(chart.parts)
     names = list(dict.fromkeys(name for parts in chart.parts.values() for name in parts))
     axes.set_prop_cycle(color=colormaps[PALETTE].colors)
-    below = [0.0] * len(labels)
+    below = [0.0] * len(chart.parts)
     for name in names:
-        heights = [parts.get(name, 0.0) for parts in chart.parts.values()]
-        axes.bar(labels, heights, bottom=below, label=name)
-        below = [low + high for low, high in zip(below, heights, strict=True)]
-    axes.legend(fontsize="x-small", loc="center left", bbox_to_anchor=(1.0, 0.5), reverse=True)
+        sizes = [parts.get(name, 0.0) for parts in chart.parts.values()]
+        if _is_lying(chart):
+            axes.barh(list(chart.parts), sizes, left=below, label=name)
+        else:
+            axes.bar(_labels(chart.parts), sizes, bottom=below, label=name)
+        below = [low + size for low, size in zip(below, sizes, strict=True)]
+    if _is_lying(chart):
+        axes.invert_yaxis()  # the first on top
+        axes.set_xlabel(chart.unit)
+        axes.set_ylabel("")
+        axes.legend(fontsize="small", loc="center right")
+    else:
+        axes.legend(fontsize="x-small", loc="center left", bbox_to_anchor=(1.0, 0.5), reverse=True)
+
+
+def _is_lying(chart: Chart) -> bool:
+    """Say whether a chart has so many bars that their names need lines of their own."""
+    return isinstance(chart, Stacks) and len(chart.parts) > MOST_STANDING_BARS
 
 
 def _draw_lines(axes: Axes, chart: Lines) -> None:

@@ -88,15 +88,15 @@ def measure(
     _settle(watched.values(), TELEMETRY_SECONDS if side.side.telemetry else 0.0)
     settled = _accepted_by(system)
     cpu = {
-        name: (after - cpu_before[name]) * 1e6 / measured.requests for name, after in cpu_of(watched).items()
+        name: (after - cpu_before[name]) * 1e6 / measured.served for name, after in cpu_of(watched).items()
     }
     return Round(
         number=number,
         side=side.side.name,
         method=method,
         load=measured,
-        cpu_us={**cpu, "client": measured.client_cpu_seconds * 1e6 / measured.requests},
-        signals={name: (settled[name] - before[name]) / measured.requests for name in SIGNALS},
+        cpu_us={**cpu, "client": measured.client_cpu_seconds * 1e6 / measured.served},
+        signals={name: (settled[name] - before[name]) / measured.served for name in SIGNALS},
         late_spans=ratio(settled["spans"] - at_the_end["spans"], settled["spans"] - before["spans"]) or 0.0,
         foreign_cpu=foreign,
         loop_ms=loop,

@@ -157,6 +157,13 @@ otelcol_receiver_refused_spans_total{receiver="otlp",transport="grpc"} 5
     assert accepted(text) == {"spans": 70, "log_records": 1.5e6, "metric_points": 0}
 
 
+def test_what_nobody_waited_for_was_served_too() -> None:
+    """With wrk each connection has a request under way when the time is over: it costs CPU, and is no answer."""
+    load = replace(a_round("robin", "GET", rate=10).load, abandoned=32)
+
+    assert (load.rate, load.served) == (10, 132)
+
+
 def test_the_document_is_a_kibibyte_in_one_part() -> None:
     """The sides are compared at the size that the goal names."""
     assert len(content()) == CONTENT_BYTES == 1024
