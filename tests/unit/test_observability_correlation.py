@@ -6,6 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 from opentelemetry import baggage, trace
+from opentelemetry.baggage.propagation import W3CBaggagePropagator
+from opentelemetry.context import Context
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from observability import bind_client, current_correlation_id, outgoing_headers
 from observability.context import RequestContext, accept_correlation_id, enter_request
@@ -132,3 +135,36 @@ def test_a_malformed_traceparent_starts_a_new_trace(header: str) -> None:
     context = incoming_context({"traceparent": header}, trusted=False)
 
     assert not trace.get_current_span(context).get_span_context().is_valid
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"traceparent": TRACEPARENT},
+        {"traceparent": TRACEPARENT[:-2] + "03"},
+        {"traceparent": TRACEPARENT, "tracestate": "vendor=1"},
+        {"traceparent": "01" + TRACEPARENT[2:] + "-more"},
+        {"traceparent": "ff" + TRACEPARENT[2:]},
+        {"traceparent": TRACEPARENT + "-more"},
+        {"traceparent": f"  {TRACEPARENT}  "},
+        {"baggage": "client_id=acme,correlation_id=0f8fad5b-d9cb-469f-a165-70867728950e"},
+        {"baggage": "a=1;property=x,b=%20space"},
+        {"baggage": "a=1, b=2"},
+        {"baggage": "rubbish"},
+        {},
+    ],
+)
+def test_what_comes_in_is_read_as_opentelemetrys_own_propagators_read_it(headers: dict[str, str]) -> None:
+    """The quick way is for speed only."""
+    context = incoming_context(headers, trusted=True)
+
+    own = W3CBaggagePropagator().extract(headers, TraceContextTextMapPropagator().extract(headers, Context()))
+    found, expected = (trace.get_current_span(each).get_span_context() for each in (context, own))
+    assert (found.trace_id, found.span_id, found.trace_flags, found.is_remote, found.trace_state) == (
+        expected.trace_id,
+        expected.span_id,
+        expected.trace_flags,
+        expected.is_remote,
+        expected.trace_state,
+    )
+    assert baggage.get_all(context) == baggage.get_all(own)
