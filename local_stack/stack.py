@@ -23,7 +23,7 @@ PASSED_ON_PREFIXES = ("OTEL_",)
 CLOSING_SECONDS = (
     10  # after the last request: telemetry takes up to 5 (observability.telemetry), then pools close
 )
-EXPORT_INTERVAL_MS = 5000
+EXPORT_INTERVAL_MS = 4000
 FASTEST_EXPORT_MS = 500
 HTTP_DEFAULT = 80  # needs no mention in a URL
 

@@ -171,21 +171,29 @@ def environment_uses(path: Path) -> list[ast.AST]:
 
 @pytest.mark.parametrize("package", PACKAGES)
 def test_the_environment_is_read_by_settings_only(package: str) -> None:
-    """One place sets the defaults of OTEL_* variables; nothing else touches the environment."""
+    """One place sets and reads OTEL_* variables; nothing else touches the environment."""
     uses = {path.name: environment_uses(path) for path in modules(package)}
-    used = {name: len(found) for name, found in uses.items() if found}
-    assert used == ({"telemetry.py": 1} if package == "observability" else {})
+    used = [name for name, found in uses.items() if found]
+    assert used == (["telemetry.py"] if package == "observability" else [])
 
 
 def test_that_one_place_sets_defaults_of_otel_variables() -> None:
-    """`os.environ.setdefault` over names that begin with OTEL_."""
+    """And reads no other."""
     path = ROOT / "observability" / "telemetry.py"
-    (call,) = [
-        node
+    uses = {
+        ast.unparse(node)
         for node in ast.walk(parsed(path))
-        if isinstance(node, ast.Call) and "environ" in ast.unparse(node.func)
-    ]
-    assert ast.unparse(call) == "os.environ.setdefault(name, value)"
+        if (
+            isinstance(node, ast.Call)
+            and ast.unparse(node.func) in {"os.environ.get", "os.environ.setdefault"}
+        )
+        or (isinstance(node, ast.Subscript) and ast.unparse(node.value) == "os.environ")
+    }
+    assert uses == {
+        "os.environ.setdefault(name, value)",
+        "os.environ.get('OTEL_SDK_DISABLED', '')",
+        "os.environ[variable]",
+    }
     (defaults,) = [
         node.value
         for node in ast.walk(parsed(path))

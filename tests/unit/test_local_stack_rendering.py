@@ -205,7 +205,7 @@ class TestRendering:
 class TestMetricExports:
     """Points come often enough for the ranges of the rules."""
 
-    @pytest.mark.parametrize(("speedup", "milliseconds"), [(1, "5000"), (5, "1000"), (60, "500")])
+    @pytest.mark.parametrize(("speedup", "milliseconds"), [(1, "4000"), (5, "800"), (60, "500")])
     def test_they_are_sped_up_with_alerting(self, tmp_path: Path, speedup: float, milliseconds: str) -> None:
         """But to no more than two a second."""
         state = State(tmp_path)
