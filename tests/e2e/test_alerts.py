@@ -29,6 +29,7 @@ SLOTS: Final = 24  # connections of the data store to its database
 SETTINGS: Final = {
     "ALERT_SPEEDUP": str(SPEEDUP),
     "DATABASE_POOL_SIZE": str(SLOTS),
+    "DATABASE_POOL_TIMEOUT_SECONDS": "1",  # sooner than a statement that waits for a lock is cancelled
     "OTEL_BSP_MAX_QUEUE_SIZE": "512",
     "OTEL_METRIC_EXPORT_INTERVAL": "300",
 }
@@ -205,11 +206,6 @@ NOT_PROVOKED: Final = {
     ("ErrorBudgetBurn", "warning", "1d"): "it takes minutes, however fast; 1h comes out of the same lines",
     ("ErrorBudgetBurn", "warning", "3d"): "it takes minutes, however fast; 1h comes out of the same lines",
     ("ServiceAbsent", "warning", "probe"): "a Prometheus whose targets somebody has taken away",
-    (
-        "ConnectionPoolExhausted",
-        "warning",
-        "timeout",
-    ): "a statement times out as early as a wait for its connection, and so ends that",
     ("PrometheusRejectingSamples", "warning", "scrape"): "a program that lies about its metrics' time",
     (
         "NotificationsFailing",
@@ -240,7 +236,13 @@ STORIES: Final = {
             Alert("SlowQueries", "data-store"),
         ),
     ),
-    "the pool is full": Story(locked, (Alert("ConnectionPoolExhausted", "data-store", kind="in_use"),)),
+    "the pool is full": Story(
+        locked,
+        (
+            Alert("ConnectionPoolExhausted", "data-store", kind="in_use"),
+            Alert("ConnectionPoolExhausted", "data-store", kind="timeout"),
+        ),
+    ),
     "the data store is gone": Story(without_data_store, (Alert("ServiceDown", "data-store", "critical"),)),
     "one instance is gone": Story(without_one_instance, (Alert("ServiceDown", "document-api"),)),
     "the collector is gone": Story(
