@@ -6,7 +6,7 @@ from contextlib import suppress
 from contextvars import copy_context
 from queue import SimpleQueue
 from threading import Lock, Thread
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 Result = TypeVar("Result")
 
@@ -66,9 +66,10 @@ class Threads:
         self._patience_seconds = patience_seconds
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> Self:
         for number in range(self._number):
             Thread(target=self._serve, name=f"database-{number}", daemon=True).start()
+        return self
 
     def __exit__(self, *_: object) -> None:
         """Let the threads end, each after what it does now."""
