@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import httpx
 
@@ -22,7 +21,7 @@ from benchmarks.load import CONTENT_TYPE, content, multipart
 from benchmarks.options import Options
 from benchmarks.report import Bars, Chart, Lines, Report, Table
 from benchmarks.rounds import loop_ms
-from benchmarks.stack import running_stack
+from benchmarks.stack import RunningStack, running_stack
 from observability.signals import CORRELATION_HEADER
 from observability_checks.backends.jaeger import Jaeger
 from observability_checks.backends.prometheus import Prometheus
@@ -52,14 +51,14 @@ def run(options: Options) -> Report:
     loops = []
     with ExitStack() as stack:
         options.progress.step("starting the local stack with its default settings")
-        endpoints = stack.enter_context(running_stack(options))
+        running = stack.enter_context(running_stack(options))
         client = stack.enter_context(httpx.Client(timeout=30, trust_env=False))
-        stack.enter_context(_light_load(endpoints["nginx"]))
+        stack.enter_context(_light_load(running.url))
         seen = []
         for number in range(options.rounds):
             loops.append(loop_ms())
             time.sleep(random.uniform(0, LONGEST_PAUSE_SECONDS))  # noqa: S311
-            seen.append(_look(client, endpoints, f"freshness-{number}"))
+            seen.append(_look(client, running, f"freshness-{number}"))
             options.progress.step(
                 f"request {number + 1}: "
                 + ", ".join(f"{name} {value:.2f} s" for name, value in seen[-1].seconds.items())
@@ -74,12 +73,12 @@ def run(options: Options) -> Report:
     )
 
 
-def _look(client: httpx.Client, endpoints: Mapping[str, Any], name: str) -> Seen:
-    correlation_id = _upload(client, endpoints["nginx"], name)
+def _look(client: httpx.Client, running: RunningStack, name: str) -> Seen:
+    correlation_id = _upload(client, running.url, name)
     answered, wall = time.monotonic(), time.time()
-    jaeger = Jaeger(client, endpoints["jaeger"])
-    prometheus = Prometheus(client, endpoints["prometheus"])
-    logs = VictoriaLogs(client, endpoints["logs"])
+    jaeger = Jaeger(client, running.endpoints["jaeger"])
+    prometheus = Prometheus(client, running.endpoints["prometheus"])
+    logs = VictoriaLogs(client, running.endpoints["logs"])
     questions: Mapping[str, Callable[[], bool]] = {
         "Jaeger": lambda: (
             {span.service for trace in jaeger.find(correlation_id, "document-api") for span in trace.spans}

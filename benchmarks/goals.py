@@ -6,7 +6,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
-from benchmarks import breakdown, documents, freshness, latency, memory, scaling, start, throughput, upload
+from benchmarks import (
+    breakdown,
+    choices,
+    documents,
+    footprint,
+    freshness,
+    latency,
+    memory,
+    scaling,
+    start,
+    throughput,
+    upload,
+)
 from benchmarks.options import Options
 from benchmarks.report import Report
 
@@ -20,7 +32,7 @@ class Goal:
     """A module with `run(options) -> Report`, and how much of it is measured unless told otherwise."""
 
     module: ModuleType
-    rounds: int
+    rounds: int | None = None  # None: there is one
     seconds: int | None = None  # None: a round lasts as long as its work
 
     @property
@@ -40,6 +52,8 @@ GOALS: Mapping[str, Goal] = {
     "start": Goal(start, rounds=5),
     "latency": Goal(latency, rounds=3, seconds=10),
     "breakdown": Goal(breakdown, rounds=3, seconds=10),
+    "choices": Goal(choices, rounds=5, seconds=10),
+    "footprint": Goal(footprint, seconds=60),
 }
 
 
@@ -55,10 +69,11 @@ def parser() -> argparse.ArgumentParser:
             description=text,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        command.add_argument(
-            "--rounds", type=int, default=goal.rounds, help=f"rounds of each side ({goal.rounds})"
-        )
-        command.set_defaults(seconds=goal.seconds or 0)
+        command.set_defaults(rounds=goal.rounds or 1, seconds=goal.seconds or 0)
+        if goal.rounds:
+            command.add_argument(
+                "--rounds", type=int, default=goal.rounds, help=f"rounds of each side ({goal.rounds})"
+            )
         if goal.seconds:
             command.add_argument(
                 "--seconds", type=int, default=goal.seconds, help=f"length of a round ({goal.seconds})"

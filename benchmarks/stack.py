@@ -7,6 +7,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +25,37 @@ START_SECONDS = 1800
 STOP_SECONDS = 240
 
 
+@dataclass(frozen=True)
+class RunningStack:
+    """Where it is: its folder, and the addresses of its parts; how it is started."""
+
+    state: Path
+    endpoints: Mapping[str, Any]
+    environment: Mapping[str, str]
+
+    @property
+    def url(self) -> str:
+        """The address of the whole system."""
+        url: str = self.endpoints["nginx"]
+        return url
+
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """Stop it in order until the block ends: all that it holds is on the disk then."""
+        _local_stack("down", self.environment, STOP_SECONDS)
+        yield
+        _local_stack("up", self.environment, START_SECONDS)
+
+
 @contextmanager
-def running_stack(options: Options) -> Iterator[dict[str, Any]]:
-    """Run it until the block ends, and lend the addresses of its parts."""
+def running_stack(options: Options) -> Iterator[RunningStack]:
+    """Run it until the block ends."""
     options.home.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="stack-", dir=options.home))
     environment = {**_plain(options.environment), **_ports(), "ROBIN_STATE_DIR": str(folder)}
     try:
         _local_stack("up", environment, START_SECONDS)
-        yield json.loads(State(folder).endpoints_file.read_text())
+        yield RunningStack(folder, json.loads(State(folder).endpoints_file.read_text()), environment)
     finally:
         _local_stack("down", environment, STOP_SECONDS)
         shutil.rmtree(outside_home(State(folder)), ignore_errors=True)

@@ -12,7 +12,7 @@ from rich.console import Console
 from benchmarks.figures import noise, ratio, spread
 from benchmarks.goals import GOALS, parser
 from benchmarks.load import BOUNDARY, CONTENT_BYTES, METHODS, content, multipart
-from benchmarks.report import Report, Table
+from benchmarks.report import Bars, Lines, Report, Stacks, Table
 from benchmarks.rounds import accepted, times
 from benchmarks.sides import SIDES
 from benchmarks.summary import SERVING, Summary, summarise
@@ -229,3 +229,21 @@ def test_a_report_says_that_the_machine_was_too_noisy(tmp_path: Path) -> None:
     assert written["noise"] == ["others used 30% of the machine"]
     assert written["commit"] == "abc"
     assert written["rounds"][0]["load"]["requests"] == 5000
+
+
+@pytest.mark.parametrize("standing", [True, False])
+def test_every_kind_of_chart_is_drawn(tmp_path: Path, standing: bool) -> None:  # noqa: FBT001
+    """All in one picture, few bars standing and many lying; whoever lacks what draws has not measured either."""
+    pytest.importorskip("matplotlib")
+    from benchmarks.pictures import draw  # noqa: PLC0415
+
+    bars = {f"side {number}": {"api": 1.0, "store": 2.0} for number in range(3 if standing else 12)}
+    charts = [
+        Bars(title="rates", unit="requests/s", values={"robin": [1.0, 3.0], "stock": [2.0]}, bound=2.5),
+        Stacks(title="costs", unit="us", parts=bars),
+        Lines(title="memory", unit="MiB", axis="seconds", points={"api": [(0.0, 80.0), (1.0, 81.0)]}),
+    ]
+
+    draw("a goal", charts, tmp_path / "picture.png")
+
+    assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")

@@ -5,7 +5,18 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import documents, freshness, latency, memory, scaling, start, upload, vegeta
+from benchmarks import (
+    choices,
+    documents,
+    footprint,
+    freshness,
+    latency,
+    memory,
+    scaling,
+    start,
+    upload,
+    vegeta,
+)
 from benchmarks.errors import BenchmarkError
 from benchmarks.figures import percentile
 from benchmarks.load import METHODS, Requests
@@ -13,6 +24,7 @@ from benchmarks.options import Options
 from benchmarks.rounds import Round
 from benchmarks.summary import summarise
 from benchmarks.waiting import settled
+from document_api.settings import DocumentApiSettings
 from tests.rounds import a_round
 
 REQUESTS = Requests("http://127.0.0.1:1", "http://127.0.0.1:1/clients/c/documents/5", Path("upload.body"))
@@ -268,3 +280,69 @@ def test_vegeta_is_pinned_and_its_binary_named_without_its_major_version() -> No
     """Go leaves the /v12 of the module out of the program's name."""
     assert vegeta.PROGRAM.binaries == ("vegeta",)
     assert {file.name for file in vegeta.PROGRAM.module.iterdir()} == {"go.mod", "go.sum"}
+
+
+# ---- choices
+
+
+def test_a_choice_is_worth_what_it_saves_of_an_upload() -> None:
+    """More uploads a second, and less CPU for each."""
+    rounds = [
+        a_round(choices.DEFAULTS, "PUT", rate=100, us=200),
+        a_round("neither", "PUT", rate=150, us=150),
+    ]
+    rss = {key: {"api": 90.0, "store": 100.0} for key in (choices.DEFAULTS, "neither")}
+
+    assert choices.statements(summarise(rounds, rss)) == [
+        "neither: 1.50x the uploads a second, 250 us of CPU less for each"
+    ]
+
+
+def test_the_choices_are_settings_of_document_api() -> None:
+    """A variable that nobody reads would make two sides alike."""
+    chosen = {name.lower() for side in choices.SIDES for name in side.environment}
+
+    assert chosen <= set(DocumentApiSettings.model_fields)
+    assert choices.SIDES[0].environment == {}
+
+
+# ---- footprint
+
+
+def store_growth(method: str, requests: int, **grown: int) -> footprint.Growth:
+    """Return how much the stores grew in 100 seconds."""
+    return footprint.Growth(
+        method=method, requests=requests, seconds=100.0, bytes=dict.fromkeys(footprint.STORES, 0) | grown
+    )
+
+
+IDLE = store_growth("nothing", 0, prometheus=5_000)
+
+
+def test_what_is_written_without_a_request_is_no_requests() -> None:
+    """The metrics of the processes are written all the time."""
+    loaded = store_growth("GET", 1000, prometheus=6_000, jaeger=400_000)
+
+    assert footprint.per_request(loaded, IDLE, "prometheus") == pytest.approx(1)
+    assert footprint.per_request(loaded, IDLE, "jaeger") == pytest.approx(400)
+
+
+def test_a_day_has_the_requests_and_what_is_written_anyway() -> None:
+    """100 requests a second of 1 byte, and 50 bytes a second."""
+    loaded = store_growth("GET", 1000, prometheus=6_000)
+
+    assert footprint.per_day(loaded, IDLE, "prometheus") == pytest.approx((100 + 50) * 86_400)
+
+
+def test_a_sparse_file_counts_for_what_it_takes(tmp_path: Path) -> None:
+    """Jaeger's store makes its files as large as they may become."""
+    (tmp_path / "jaeger").mkdir()
+    with (tmp_path / "jaeger" / "000001.vlog").open("wb") as file:
+        file.truncate(2**30)
+    (tmp_path / "uploads").mkdir()
+    (tmp_path / "uploads" / "document").write_bytes(b"x" * 100_000)
+
+    found = footprint.sizes(tmp_path)
+
+    assert found["jaeger"] < 10_000
+    assert 100_000 <= found["uploads"] < 200_000
