@@ -237,9 +237,16 @@ def _collect_too(
     provider: Any = reader._collect  # noqa: SLF001
 
     def collect(*arguments: Any, **options: Any) -> MetricsData:
-        ours = ResourceMetrics(resource, [ScopeMetrics(scope, metrics.collect(), "")], "")
         others: MetricsData | None = provider(*arguments, **options)
-        return MetricsData([ours, *(others.resource_metrics if others else ())])
+        # One entry for each resource and scope: of two the SDK's encoder would keep the last.
+        scopes = {scope: metrics.collect()}
+        for each in (
+            each for sent in (others.resource_metrics if others else ()) for each in sent.scope_metrics
+        ):
+            scopes.setdefault(each.scope, []).extend(each.metrics)
+        return MetricsData(
+            [ResourceMetrics(resource, [ScopeMetrics(*item, schema_url="") for item in scopes.items()], "")]
+        )
 
     reader._set_collect_callback(collect)  # noqa: SLF001
 

@@ -11,6 +11,7 @@ from opentelemetry.sdk.metrics.export import (
     HistogramDataPoint,
     InMemoryMetricReader,
     Metric,
+    MetricsData,
     NumberDataPoint,
 )
 from opentelemetry.sdk.trace import ReadableSpan
@@ -77,12 +78,17 @@ class TelemetrySpy:
 
         return {span.name: self._below(span) for span in self.spans() if parent_of(span) == mine}
 
+    def metrics_data(self) -> MetricsData:
+        """Collect all metrics, as an exporter is given them."""
+        data = self._metrics.get_metrics_data()
+        assert data is not None
+        return data
+
     def metrics(self) -> list[Metric]:
         """Return all metrics. Exemplars are in the first collection after their measurement only."""
-        data = self._metrics.get_metrics_data()
         return [
             metric
-            for resource in (data.resource_metrics if data else [])
+            for resource in self.metrics_data().resource_metrics
             for scope in resource.scope_metrics
             for metric in scope.metrics
         ]

@@ -9,9 +9,10 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from opentelemetry.exporter.otlp.proto.common.metrics_encoder import encode_metrics
 from opentelemetry.trace import StatusCode
 
-from observability import Identity, NotFound, Unavailable, bind_client
+from observability import Identity, NotFound, Unavailable, bind_client, signals
 from observability import telemetry as module
 from observability.context import RequestContext, enter_request
 from tests.telemetry_spy import TelemetrySpy
@@ -98,6 +99,18 @@ def test_a_step_takes_attributes_and_leaves_none_out(telemetry: TelemetrySpy) ->
         step.set("c", None)
 
     assert dict(telemetry.span("step").attributes or {}) == {"a": 1, "b": 2}
+
+
+def test_all_metrics_of_a_process_go_out_together(telemetry: TelemetrySpy) -> None:
+    """Those that are counted here and those that the SDK reads, as the exporter encodes them."""
+    telemetry.telemetry.metrics.http_requests(1, method="GET", path="/", status="200")
+    telemetry.telemetry.metrics.observe(signals.EVENT_LOOP_LAG, lambda: [(0.0, {})])
+
+    sent = encode_metrics(telemetry.metrics_data()).resource_metrics
+
+    assert sorted(
+        metric.name for resource in sent for scope in resource.scope_metrics for metric in scope.metrics
+    ) == ["event_loop_lag", "http_requests"]
 
 
 def test_the_resource_says_who_sends() -> None:
