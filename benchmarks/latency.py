@@ -42,7 +42,7 @@ def run(options: Options) -> Report:
         rounds = rounds_of(system, list(dict.fromkeys(name for name, _ in rates)), options, at_rate)
     return Report(
         goal="latency",
-        noise=reasons_to_doubt(rounds),
+        noise=reasons_to_doubt(rounds, lambda load: load.p95_ms),
         tables=[table(rounds, method) for method in METHODS],
         statements=statements(rounds),
         charts=[*(shares_chart(rounds, method) for method in METHODS), *common_charts(rounds)],

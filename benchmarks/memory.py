@@ -65,7 +65,7 @@ def run(options: Options) -> Report:
     growths = [growth for each, _ in runs for growth in each]
     return Report(
         goal="memory",
-        noise=[],  # memory does not depend on how busy the machine is
+        noise=None,  # memory does not depend on how busy the machine is
         tables=[table(growths)],
         statements=statements(growths),
         charts=charts(growths, runs[-1][1]),

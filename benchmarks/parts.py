@@ -44,11 +44,7 @@ SPAN_OWNERS: Mapping[str, tuple[Place, ...]] = {
 # library's small helpers or the encoding of OTLP, is its caller's. Of two parts with the same place the first counts.
 PARTS: Mapping[str, tuple[Place, ...]] = {
     "driver and its wait": (
-        Place(
-            "sqlalchemy/engine/default.py",
-            ("DefaultDialect.do_execute", "DefaultDialect.do_commit", "DefaultDialect.do_rollback"),
-        ),
-        Place("observability/database.py", ("Connection._sent",)),
+        Place("observability/database.py", ("Connection._sent", "Connection.commit", "Connection.roll_back")),
         Place("psycopg2/"),
     ),
     LOG_LINES: (
@@ -70,7 +66,12 @@ PARTS: Mapping[str, tuple[Place, ...]] = {
         Place("anyio/"),
     ),
     "event loop and sockets": (Place("asyncio/"), Place("uvloop/")),
-    "framework": (Place("fastapi/"), Place("starlette/"), Place("observability/problems.py")),
+    "framework": (
+        Place("fastapi/"),
+        Place("starlette/"),
+        Place("observability/routes.py"),
+        Place("observability/problems.py"),
+    ),
     "JSON and validation": (
         Place("pydantic/"),
         Place("pydantic_core/"),

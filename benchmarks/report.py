@@ -55,10 +55,10 @@ Chart = Bars | Stacks | Lines
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """The outcome of one goal; `noise` says why it is not to be relied upon."""
+    """The outcome of one goal; `noise` says why it is not to be relied upon, None where a busy machine changes nothing."""
 
     goal: str
-    noise: Sequence[str]
+    noise: Sequence[str] | None
     tables: Sequence[Table]
     statements: Sequence[str]
     charts: Sequence[Chart]
@@ -74,7 +74,7 @@ class Report:
             console.print("\nTOO NOISY, do not rely on these figures:", style="bold red")
             for reason in self.noise:
                 console.print(f"  {reason}", highlight=False)
-        else:
+        elif self.noise is not None:
             console.print("\nThe machine was quiet enough.", style="green")
 
     def write(self, file: Path, description: Mapping[str, Any]) -> None:

@@ -118,12 +118,14 @@ class Others:
         return max(0.0, (_busy() - self._busy - ours) / capacity)
 
 
-def reasons_to_doubt(rounds: Sequence[Round]) -> list[str]:
-    """Return why the rounds are not to be relied upon, nothing when they are."""
-    rates: dict[str, list[float]] = {}
+def reasons_to_doubt(
+    rounds: Sequence[Round], figure: Callable[[Load], float] = lambda load: load.rate
+) -> list[str]:
+    """Return why the rounds are not to be relied upon for this figure, nothing when they are."""
+    figures: dict[str, list[float]] = {}
     for one in rounds:
-        rates.setdefault(f"{one.method} of {one.side}", []).append(one.load.rate)
-    return noise(rates, [one.foreign_cpu for one in rounds], [one.loop_ms for one in rounds])
+        figures.setdefault(f"{one.method} of {one.side}", []).append(figure(one.load))
+    return noise(figures, [one.foreign_cpu for one in rounds], [one.loop_ms for one in rounds])
 
 
 def times(

@@ -16,7 +16,7 @@ from observability.service import ServiceSettings
 ROOT: Final = Path(__file__).parents[2]
 SERVICES: Final = ("document_api", "data_store")
 PACKAGES: Final = (*SERVICES, "observability")
-BUSINESS: Final = ("local_stack", "docker_stack", "observability_checks", "tests")
+BUSINESS: Final = ("local_stack", "docker_stack", "observability_checks", "benchmarks", "tests")
 
 
 def modules(package: str) -> list[Path]:

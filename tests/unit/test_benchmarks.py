@@ -13,7 +13,7 @@ from benchmarks.figures import noise, ratio, spread
 from benchmarks.goals import GOALS, parser
 from benchmarks.load import BOUNDARY, CONTENT_BYTES, METHODS, content, multipart
 from benchmarks.report import Bars, Lines, Report, Stacks, Table
-from benchmarks.rounds import accepted, times
+from benchmarks.rounds import accepted, reasons_to_doubt, times
 from benchmarks.sides import SIDES
 from benchmarks.summary import SERVING, Summary, summarise
 from benchmarks.throughput import statements, tables
@@ -229,6 +229,27 @@ def test_a_report_says_that_the_machine_was_too_noisy(tmp_path: Path) -> None:
     assert written["noise"] == ["others used 30% of the machine"]
     assert written["commit"] == "abc"
     assert written["rounds"][0]["load"]["requests"] == 5000
+
+
+@pytest.mark.parametrize(("noise", "said"), [([], "The machine was quiet enough."), (None, "")])
+def test_a_machine_is_called_quiet_only_where_that_was_looked_at(noise: list[str] | None, said: str) -> None:
+    """Memory is the same on a busy machine."""
+    report = Report(goal="memory", noise=noise, tables=[], statements=[], charts=[], data={})
+    console = Console(record=True, file=StringIO())
+
+    report.show(console)
+
+    assert console.export_text().strip() == said
+
+
+def test_latencies_at_a_fixed_rate_are_doubted_by_themselves() -> None:
+    """The rate is the same in each round, whatever the machine does."""
+    rounds = [a_round("robin", "GET 25%", rate=100, p95_ms=p95) for p95 in (2.0, 4.0)]
+
+    assert reasons_to_doubt(rounds) == []
+    assert reasons_to_doubt(rounds, lambda load: load.p95_ms) == [
+        "GET 25% of robin: its rounds are 67% apart (bound: 15%)"
+    ]
 
 
 @pytest.mark.parametrize("standing", [True, False])

@@ -47,11 +47,11 @@ def test_every_place_of_our_own_is_there(place: Place) -> None:
         (("ClientSession._request (aiohttp/client.py:600)",), "HTTP client"),
         (("DocumentService.retrieve (document_api/documents/service.py:63)",), "own code"),
         (("Headers.get (starlette/datastructures.py:560)", "compile (re/__init__.py:206)"), "framework"),
-        (("Connection.execute (sqlalchemy/engine/base.py:1464)",), "SQLAlchemy"),
+        (("QueuePool._do_get (sqlalchemy/pool/impl.py:140)",), "SQLAlchemy"),
         (
             (
-                "Connection.execute (sqlalchemy/engine/base.py:1464)",
-                "DefaultDialect.do_execute (sqlalchemy/engine/default.py:964)",
+                "Connection.execute (observability/database.py:116)",
+                "Connection._sent (observability/database.py:160)",
             ),
             "driver and its wait",
         ),
