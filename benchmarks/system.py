@@ -32,30 +32,25 @@ SINK = Path(__file__).with_name("sink.yaml")
 
 @dataclass(frozen=True)
 class Plan:
-    """How a side is run: its services in the order of starting, and where."""
+    """How a side is run, and where."""
 
     side: Side
-    services: dict[str, Service]  # store, api, nginx
-    ports: dict[str, int]
-    folder: Path
-    database_url: str
-
-
-@dataclass(frozen=True)
-class RunningSide:
-    """A side that serves."""
-
-    side: Side
-    url: str
-    processes: dict[str, psutil.Process]  # nginx, api, store
+    services: dict[str, Service]  # store, api, nginx: in the order of starting
     ports: dict[str, int]  # of the services: api, store
     folder: Path
     database_url: str
 
-    def workers(self, role: str) -> list[psutil.Process]:
-        """Return the processes of a service that serve: its children, where it has several workers."""
-        process = self.processes[role]
-        return process.children(recursive=True) if self.side.workers > 1 else [process]
+    @property
+    def url(self) -> str:
+        """The way in."""
+        return self.services["nginx"].url
+
+
+@dataclass(frozen=True)
+class RunningSide(Plan):
+    """A side that serves."""
+
+    processes: dict[str, psutil.Process]  # nginx, api, store
 
 
 @dataclass(frozen=True)
@@ -154,12 +149,7 @@ class _Starter:
         self._progress.step(f"starting {side.title}")
         plan = self.plan(side)
         return RunningSide(
-            side,
-            plan.services["nginx"].url,
-            {role: self._run(service) for role, service in plan.services.items()},
-            plan.ports,
-            plan.folder,
-            plan.database_url,
+            **vars(plan), processes={role: self._run(service) for role, service in plan.services.items()}
         )
 
     def plan(self, side: Side) -> Plan:
