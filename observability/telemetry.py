@@ -34,7 +34,7 @@ from observability import signals
 from observability.batches import Batches, Exporter, LogExporter, SpanExporter
 from observability.instruments import Instruments, views
 from observability.logs import configure_logging
-from observability.memory import memory_share
+from observability.memory import calm_garbage_collector, memory_share
 from observability.otlp import Envelope
 from observability.problems import Problem, error_type_of, is_server_error
 from observability.service import fail
@@ -84,17 +84,17 @@ class Identity:
 
 
 class Step:
-    """A step of the business, run as a span by `with`: takes the attributes that are known only while it runs."""
+    """A step of the business: a span from its making until the end of its `with` block, in which it is the current one."""
 
     __slots__ = ("_outcome", "_span", "_started", "_token")
 
     def __init__(self, span: trace.Span, *, outcome: bool) -> None:
         self._span = span
         self._outcome = outcome
+        self._started = time.perf_counter()
 
     def __enter__(self) -> Self:
         self._token = attach(trace.set_span_in_context(self._span))
-        self._started = time.perf_counter()
         return self
 
     def __exit__(
@@ -253,6 +253,7 @@ def _collect_too(
 
 def configure(identity: Identity, *, log_level: str, workers: int) -> Telemetry:
     """Build the telemetry of one of so many processes with OTLP over gRPC; the OTEL_* variables configure it."""
+    calm_garbage_collector()
     if os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
         return _switched_off(identity, log_level)
     for name, value in _DEFAULTS.items():
