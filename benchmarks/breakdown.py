@@ -3,6 +3,8 @@
 In turn a round without a profiler, which says what a request costs each process, and one in which py-spy looks at both
 services 200 times a second, which says where. A thread's samples share what the kernel says that it used of the CPU:
 a sample alone does not know waiting from working. benchmarks/parts.py says which place belongs to which part.
+
+py-spy reads another process's memory: run it as root, or with kernel.yama.ptrace_scope=0.
 """
 
 import subprocess

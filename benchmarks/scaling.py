@@ -30,7 +30,7 @@ SIDES = (
 )
 GOAL = 1.0  # times one worker
 COUNTED_SECONDS = 5
-# The services send every 5 s, and the collector waits a moment for more.
+# The services send every 4 s, and the collector waits a moment for more.
 QUIET_SECONDS = 8.0
 
 
