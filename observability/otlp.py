@@ -95,7 +95,7 @@ def _pairs(tag: bytes) -> Callable[[str, object], bytes]:
     keys: dict[str, bytes] = {}
 
     def pair(key: str, value: object) -> bytes:
-        if type(value) is not str:
+        if not isinstance(value, str):
             return written(key, value)
         known = texts.get((key, value))
         if known is None:
