@@ -5,7 +5,8 @@ import logging
 import sys
 
 from data_store import SERVICE_NAME
-from data_store.migrations import MigrationError, migrate
+from data_store.migrations import MigrationError
+from data_store.migrations.apart import migrate_apart
 from data_store.settings import DataStoreSettings
 from observability.logs import configure_logging
 from observability.service import load_settings, serve
@@ -21,7 +22,7 @@ def main() -> int:
     settings = load_settings(DataStoreSettings)
     configure_logging(SERVICE_NAME, settings.log_level)
     try:
-        migrate(settings.database_url.get_secret_value(), wait_seconds=settings.database_wait_seconds)
+        migrate_apart(settings.database_url.get_secret_value(), wait_seconds=settings.database_wait_seconds)
     except MigrationError as error:
         logger.critical("The data store cannot start: %s", error)
         sys.stderr.write(f"{error}\n")

@@ -21,6 +21,12 @@ class MigrationError(Exception):
     """The database could not be brought up to date; the message is one line that says what to do."""
 
 
+def is_migrated(database_url: str, *, wait_seconds: float) -> bool:
+    """Tell whether nothing is to be done; raises MigrationError when the database accepts no connection in time."""
+    with _connected(database_url, wait_seconds) as connection:
+        return _is_up_to_date(connection)
+
+
 def migrate(database_url: str, *, wait_seconds: float) -> None:
     """Bring the schema up to date; any number of instances may do so at once, one after the other does it."""
     with _connected(database_url, wait_seconds) as connection:

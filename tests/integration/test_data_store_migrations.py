@@ -1,5 +1,6 @@
 """The schema's migrations on a real PostgreSQL."""
 
+import os
 import subprocess
 import sys
 import threading
@@ -13,7 +14,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine
 
-from data_store.migrations import HEAD, LOCK, MigrationError, migrate
+from data_store.migrations import HEAD, LOCK, MigrationError, is_migrated, migrate
 from data_store.migrations.upgrade import config
 from data_store.records.models import metadata
 from tests.integration.conftest import PostgreSQL
@@ -59,16 +60,33 @@ def test_the_newest_revision_is_the_one_that_the_code_names(database_url: str) -
     engine.dispose()
 
 
-def test_a_start_on_a_migrated_database_does_without_alembic(database_url: str) -> None:
-    """It would take memory as long as the service runs."""
+@pytest.mark.parametrize("url", ["database_url", "empty_database_url"])
+def test_a_service_does_without_alembic(url: str, request: pytest.FixtureRequest) -> None:
+    """It would take memory as long as the service runs, migrated or not."""
+    url = request.getfixturevalue(url)
     program = (
-        "import sys; from data_store.migrations import migrate;"
-        "migrate(sys.argv[1], wait_seconds=0); print('alembic' in sys.modules)"
+        "import sys; from data_store.migrations.apart import migrate_apart;"
+        "migrate_apart(sys.argv[1], wait_seconds=0); print('alembic' in sys.modules)"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program, database_url], capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", program, url], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
+    assert is_migrated(url, wait_seconds=0)
+
+
+def test_what_fails_in_the_child_is_told_by_the_service(postgresql: PostgreSQL) -> None:
+    """In the one line that the child has for it."""
+    database = postgresql.create_database()
+    postgresql.execute("CREATE TABLE document_metadata (id int)", database=database)
+    done = subprocess.run(
+        [sys.executable, "-m", "data_store", "migrate"],
+        env={**os.environ, "DATABASE_URL": postgresql.url(database)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert '"document_metadata" already exists' in line
 
 
 def test_instances_that_start_at_once_migrate_one_after_the_other(empty_database_url: str) -> None:

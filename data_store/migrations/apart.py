@@ -1,0 +1,37 @@
+"""Migrates in a process of its own: what Alembic needs stays loaded, and a service would carry it for ever (9 MiB)."""
+
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from typing import Final
+
+from data_store.migrations import MigrationError, is_migrated, migrate
+
+# Everything is loaded here already; at the start there are no threads that a fork could leave behind.
+_FORK: Final = get_context("fork")
+
+
+def migrate_apart(database_url: str, *, wait_seconds: float) -> None:
+    """Bring the schema up to date, in a child where there is something to do; raises MigrationError as `migrate` does."""
+    if is_migrated(database_url, wait_seconds=wait_seconds):
+        return
+    told, telling = _FORK.Pipe(duplex=False)
+    child = _FORK.Process(target=_migrate, args=(database_url, telling), name="migrate")
+    child.start()
+    telling.close()
+    try:
+        problem = told.recv()
+    except EOFError:
+        problem = "The migration ended before it was done; start the data store once more."
+    child.join()
+    if problem is not None:
+        raise MigrationError(problem)
+
+
+def _migrate(database_url: str, telling: Connection) -> None:
+    """Migrate, and tell what went wrong, or that nothing did."""
+    problem = None
+    try:
+        migrate(database_url, wait_seconds=0)
+    except MigrationError as error:
+        problem = str(error)
+    telling.send(problem)
