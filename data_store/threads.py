@@ -33,7 +33,7 @@ class _Job:
 
     def give_up(self) -> None:
         """Let whoever asked know that nothing came of it, unless it has begun."""
-        if self.take_turn():
+        if self.take_turn() and not self.done.done():
             self.done.set_exception(NoThread())
 
     def run(self) -> None:

@@ -35,7 +35,7 @@ class Exporter(Protocol):
         """Send the items, trying again while that makes sense; say whether they were taken."""
 
     def shutdown(self) -> None:
-        """Give up what is being sent, and close the channel."""
+        """Close the channel."""
 
 
 class _Encoded:
@@ -107,7 +107,7 @@ class Batches:
             self._take()
             self._dropped(1, QUEUE_FULL)
         queue.append(item)
-        if len(queue) == self._batch:
+        if len(queue) >= self._batch and not self._wake.is_set():
             self._wake.set()
 
     def shutdown(self) -> None:
@@ -117,16 +117,20 @@ class Batches:
             self._wake.set()
             self._thread.join()
             self._exporter.shutdown()
+            if self._queue:  # put while the last batch was taken
+                self._dropped(len(self._queue), ALREADY_SHUTDOWN)
 
     def _work(self) -> None:
         while not self._ended:
             self._wake.wait(self._delay)
             self._wake.clear()
-            self._send()
-        self._send()
+            self._send(len(self._queue))
+        self._send(len(self._queue))
 
-    def _send(self) -> None:
-        while items := self._next_batch():
+    def _send(self, waiting: int) -> None:
+        """Send so many items; what comes meanwhile waits, or each batch would be as small as the last was quick."""
+        while waiting > 0 and (items := self._next_batch(waiting)):
+            waiting -= len(items)
             try:
                 delivered = self._exporter.send(items)
             except Exception:
@@ -135,10 +139,10 @@ class Batches:
             if not delivered:
                 self._dropped(len(items), EXPORT_FAILED)
 
-    def _next_batch(self) -> list[bytes]:
+    def _next_batch(self, waiting: int) -> list[bytes]:
         items: list[bytes] = []
         size = 0
-        while len(items) < self._batch and size < _MOST_BYTES and (item := self._take()):
+        while len(items) < min(self._batch, waiting) and size < _MOST_BYTES and (item := self._take()):
             items.append(item)
             size += len(item)
         return items

@@ -7,10 +7,7 @@ from dataclasses import dataclass
 from typing import Annotated, Final
 
 from fastapi import Path
-from opentelemetry import trace
 from pydantic import AfterValidator
-
-from observability.signals import Attribute
 
 CLIENT_ID_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
 _UUID4: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
@@ -52,11 +49,10 @@ def enter_request(request: RequestContext) -> None:
 
 
 def bind_client(client_id: str) -> None:
-    """Put the tenant on the request's span and on everything recorded after this."""
+    """Put the tenant on everything recorded of the request whose span has not ended yet."""
     request = _current.get()
     if request is not None:
         request.client_id = client_id
-    trace.get_current_span().set_attribute(Attribute.CLIENT_ID, client_id)
 
 
 def _bound(client_id: str) -> str:

@@ -67,7 +67,8 @@ class _Instrument:
         self._metric = metric
         self._bounds = tuple(metric.buckets or ())
         self._series: dict[frozenset[tuple[str, str]], _Series] = {}
-        self._lock = threading.Lock()
+        # Reentrant: what the garbage collector ends inside may log, and a full queue of log records counts that here.
+        self._lock = threading.RLock()
 
     def record(self, amount: float, /, **labels: str) -> None:
         """Count a value; inside of a recorded span it becomes an exemplar that leads there."""
@@ -88,8 +89,8 @@ class _Instrument:
 
     def collect(self) -> Metric | None:
         """Return the points so far, and the exemplars since the last time; None before the first value."""
-        now = time.time_ns()
         with self._lock:
+            now = time.time_ns()
             points = [self._point(series, now) for series in self._series.values()]
         if not points:
             return None

@@ -29,6 +29,7 @@ _SEVERITIES: Final = {
 }
 _CORRELATION_ID: Final = Attribute.CORRELATION_ID.value
 _CLIENT_ID: Final = Attribute.CLIENT_ID.value
+_OF_THE_EXPORT: Final = ("opentelemetry", "observability.batches")
 _encode: Final = json.JSONEncoder(default=str).encode
 
 
@@ -117,11 +118,12 @@ class _Outlets(logging.Handler):
         """Write the record; what fails here is told on stderr, as in every handler."""
         try:
             entry = _Entry(record)
+            # First, so that it goes out even where stdout takes nothing any more. The exporter's own complaints stay out:
+            # a failing export must not feed itself.
+            if self._sink is not None and not record.name.startswith(_OF_THE_EXPORT):
+                self._sink(entry.otlp())
             self._stdout.write(f"{entry.line(self._service)}\n")
             self._stdout.flush()
-            # The exporter's own complaints stay out of OTLP: a failing export must not feed itself.
-            if self._sink is not None and not record.name.startswith("opentelemetry"):
-                self._sink(entry.otlp())
         except Exception:  # noqa: BLE001  logging's own contract
             self.handleError(record)
 

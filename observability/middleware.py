@@ -100,9 +100,9 @@ class ObservabilityMiddleware:
         enter_request(exchange.request)
         in_progress = self._telemetry.metrics.http_in_progress
         # Outside the span: what is in progress is no measurement of a request, and takes no exemplar.
-        in_progress(1, method=exchange.method)
         context = incoming_context(exchange.headers, trusted=self._trust_caller)
         span = self._span(exchange, context)
+        in_progress(1, method=exchange.method)
         token = otel_context.attach(trace.set_span_in_context(span, context))
         try:
             await self._answer(exchange, span, receive, send)

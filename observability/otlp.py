@@ -13,6 +13,7 @@ from opentelemetry.sdk.resources import Resource
 # What repeats, such as a method or a route, is encoded once. A cache that is full starts again: what repeats comes back,
 # and what does not, such as a path, is gone.
 _MOST_CACHED: Final = 1024
+_LONGEST_CACHED: Final = 256  # bytes
 _ONE_BYTE: Final = 0x80
 _TWO_BYTES: Final = 0x4000
 _VARINTS: Final = tuple(
@@ -89,6 +90,14 @@ def any_value(value: object) -> bytes:
     return encode(value)
 
 
+def _remember(cache: dict[Any, bytes], what: object, encoded: bytes) -> None:
+    if len(encoded) > _LONGEST_CACHED:
+        return
+    if len(cache) >= _MOST_CACHED:
+        cache.clear()
+    cache[what] = encoded
+
+
 def _pairs(tag: bytes) -> Callable[[str, object], bytes]:
     """Return a function that writes an attribute under this tag, and remembers those of text."""
     texts: dict[tuple[str, str], bytes] = {}
@@ -100,21 +109,16 @@ def _pairs(tag: bytes) -> Callable[[str, object], bytes]:
         known = texts.get((key, value))
         if known is None:
             known = written(key, value)
-            remember(texts, (key, value), known)
+            _remember(texts, (key, value), known)
         return known
 
     def written(key: str, value: object) -> bytes:
         name = keys.get(key)
         if name is None:
             name = _text(b"\x0a", key)
-            remember(keys, key, name)
+            _remember(keys, key, name)
         content = name + delimited(b"\x12", any_value(value))
         return tag + varint(len(content)) + content
-
-    def remember(cache: dict[Any, bytes], what: object, encoded: bytes) -> None:
-        if len(cache) >= _MOST_CACHED:
-            cache.clear()
-        cache[what] = encoded
 
     return pair
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
+from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from pydantic_core import from_json
 from starlette.datastructures import Headers
@@ -21,6 +22,10 @@ class DirectRoute(APIRoute):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
+        if _asks_for_more(self.dependant):
+            raise TypeError(
+                f"{self.name} takes more than path parameters, one body and the request: use an APIRoute"
+            )
         self._general: ASGIApp = self.app
         self.app = self._serve
 
@@ -55,6 +60,17 @@ class DirectRoute(APIRoute):
             if errors:
                 return None
         return arguments
+
+
+def _asks_for_more(dependant: Dependant) -> bool:
+    """Tell whether an endpoint takes what is not looked for here: a dependency that is left out may be the one that guards."""
+    others = ("query_params", "header_params", "cookie_params", "dependencies")
+    names = ("websocket", "http_connection", "response", "background_tasks", "security_scopes")
+    return (
+        any(getattr(dependant, other) for other in others)
+        or any(getattr(dependant, f"{name}_param_name") for name in names)
+        or len(dependant.body_params) > 1
+    )
 
 
 def _announces_json(scope: Scope) -> bool:

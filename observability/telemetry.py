@@ -257,7 +257,7 @@ def configure(identity: Identity, *, log_level: str, workers: int) -> Telemetry:
     if os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
         return _switched_off(identity, log_level)
     for name, value in _DEFAULTS.items():
-        os.environ.setdefault(name, value)
+        os.environ[name] = os.environ.get(name) or value  # empty is unset, as OpenTelemetry says
     telemetry = build(
         identity,
         metric_reader=PeriodicExportingMetricReader(OTLPMetricExporter()),

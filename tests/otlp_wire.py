@@ -1,6 +1,6 @@
 """Reads OTLP requests back, with OpenTelemetry's generated classes, into what the SDK would have handed over."""
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from typing import Any
 
 from opentelemetry._logs import LogRecord, SeverityNumber
@@ -35,9 +35,11 @@ def log_records_of(request: bytes) -> list[ReadableLogRecord]:
     ]
 
 
-def attributes(pairs: Iterable[KeyValue]) -> dict[str, Any]:
+def attributes(pairs: Collection[KeyValue]) -> dict[str, Any]:
     """Return attributes by their names."""
-    return {pair.key: _value(pair.value) for pair in pairs}
+    found = {pair.key: _value(pair.value) for pair in pairs}
+    assert len(found) == len(list(pairs)), "each name stands once"
+    return found
 
 
 def _value(value: AnyValue) -> Any:

@@ -30,12 +30,9 @@ def is_migrated(database_url: str, *, wait_seconds: float) -> bool:
 def migrate(database_url: str, *, wait_seconds: float) -> None:
     """Bring the schema up to date; any number of instances may do so at once, one after the other does it."""
     with _connected(database_url, wait_seconds) as connection:
-        try:
-            if not _is_up_to_date(connection):
-                _lock(connection)
-                _upgrade(connection)
-        except DBAPIError as error:
-            raise MigrationError(f"The database could not be migrated: {_first_line(error)}") from error
+        if not _is_up_to_date(connection):
+            _lock(connection)
+            _upgrade(connection)
 
 
 def _is_up_to_date(connection: Connection) -> bool:
@@ -59,14 +56,17 @@ def _lock(connection: Connection) -> None:
 
 @contextmanager
 def _connected(database_url: str, wait_seconds: float) -> Iterator[Connection]:
-    """Lend a connection as soon as the database accepts one."""
+    """Lend a connection as soon as the database accepts one; what fails on it is a MigrationError."""
     engine = create_engine(
         database_url,
         poolclass=NullPool,
         connect_args={"application_name": "data-store-migrate", "connect_timeout": 5},
     )
     with _first_connection(engine.connect, wait_seconds) as connection:
-        yield connection
+        try:
+            yield connection
+        except DBAPIError as error:
+            raise MigrationError(f"The database could not be migrated: {_first_line(error)}") from error
 
 
 def _first_connection(connect: Callable[[], Connection], wait_seconds: float) -> Connection:

@@ -34,4 +34,6 @@ def _migrate(database_url: str, telling: Connection) -> None:
         migrate(database_url, wait_seconds=0)
     except MigrationError as error:
         problem = str(error)
+    except Exception as error:  # noqa: BLE001  the one line that the parent has for it
+        problem = f"The database could not be migrated: {type(error).__name__}: {error}"
     telling.send(problem)

@@ -545,7 +545,11 @@ def test_log_records_of_a_service_get_the_names_of_the_contract(collector: Colle
     logger.addHandler(LoggingHandler(logger_provider=provider))
     context = {"size": 5, "password": SECRET}
     for level in (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR, logging.CRITICAL):
-        logger.log(level, "written", extra={"context_data": context, "api_key": SECRET})
+        logger.log(
+            level,
+            "written",
+            extra={"context_data": context, "api_key": SECRET, "request": {"password": SECRET}},
+        )
     logger.handlers.clear()
     provider.shutdown()
     wait_for(lambda: len(sink.records_of("logging-service")) == 5, "five records arrive")

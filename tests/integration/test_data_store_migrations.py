@@ -12,7 +12,7 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import create_engine
+from sqlalchemy import create_engine, make_url
 
 from data_store.migrations import HEAD, LOCK, MigrationError, is_migrated, migrate
 from data_store.migrations.upgrade import config
@@ -71,6 +71,19 @@ def test_a_service_does_without_alembic(url: str, request: pytest.FixtureRequest
     done = subprocess.run([sys.executable, "-c", program, url], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
     assert is_migrated(url, wait_seconds=0)
+
+
+def test_a_database_that_may_not_be_looked_at_is_one_line(postgresql: PostgreSQL, database_url: str) -> None:
+    """A role without rights is told so, without a stack."""
+    engine = create_engine(database_url, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.exec_driver_sql("DROP ROLE IF EXISTS stranger")
+        connection.exec_driver_sql("CREATE ROLE stranger LOGIN PASSWORD 'stranger'")
+    engine.dispose()
+    url = make_url(database_url).set(username="stranger", password="stranger")
+    with pytest.raises(MigrationError, match="permission denied") as error:
+        is_migrated(url.render_as_string(hide_password=False), wait_seconds=0)
+    assert "\n" not in str(error.value)
 
 
 def test_what_fails_in_the_child_is_told_by_the_service(postgresql: PostgreSQL) -> None:

@@ -183,14 +183,12 @@ def test_that_one_place_sets_defaults_of_otel_variables() -> None:
     uses = {
         ast.unparse(node)
         for node in ast.walk(parsed(path))
-        if (
-            isinstance(node, ast.Call)
-            and ast.unparse(node.func) in {"os.environ.get", "os.environ.setdefault"}
-        )
+        if (isinstance(node, ast.Call) and ast.unparse(node.func) == "os.environ.get")
         or (isinstance(node, ast.Subscript) and ast.unparse(node.value) == "os.environ")
     }
     assert uses == {
-        "os.environ.setdefault(name, value)",
+        "os.environ.get(name)",
+        "os.environ[name]",
         "os.environ.get('OTEL_SDK_DISABLED', '')",
         "os.environ[variable]",
     }

@@ -109,6 +109,27 @@ def test_a_batch_is_never_larger_than_the_collector_takes(lost: Lost) -> None:
     assert [len(batch) for batch in collector.batches] == [2, 2, 2, 2]
 
 
+def test_what_comes_while_a_batch_is_sent_waits_for_the_next(lost: Lost) -> None:
+    """Else each batch would be as small as the last one was quick."""
+    collector = Collector()
+    sent = batches(collector, lost, queue=100)
+
+    def send(items: Sequence[bytes]) -> bool:
+        collector.batches.append(list(items))
+        if len(collector.batches) < 5:
+            sent.put(b"late")
+        return True
+
+    collector.send = send  # type: ignore[method-assign]
+    sent.put(b"1")
+    sent.put(b"2")
+    eventually(lambda: collector.batches, "the batch")
+
+    assert collector.batches == [[b"1", b"2"]]
+    sent.shutdown()
+    assert collector.batches == [[b"1", b"2"], [b"late"]]
+
+
 def test_items_that_find_the_queue_full_push_the_oldest_out(lost: Lost) -> None:
     """With two items in the exporter's hands and four waiting, the seventh and later are counted."""
     collector = Collector()

@@ -10,7 +10,7 @@ import pytest
 
 from observability.context import RequestContext, enter_request
 from tests.records import LINE_FIELDS
-from tests.telemetry_spy import TelemetrySpy
+from tests.telemetry_spy import TelemetrySpy, spied_telemetry
 
 KEPT = "0f8fad5b-d9cb-469f-a165-70867728950e"
 logger = logging.getLogger("robin.test")
@@ -133,6 +133,29 @@ def test_the_exporters_own_complaints_stay_out_of_otlp(stdout: io.StringIO, tele
 
     assert telemetry.messages() == []
     assert line(stdout)["log_message"] == "cannot export"
+
+
+def test_a_failing_export_does_not_feed_itself(telemetry: TelemetrySpy) -> None:
+    """What is said of a batch that could not be sent is no item of the next."""
+    logging.getLogger("observability.batches").error("Telemetry could not be exported")
+
+    assert telemetry.messages() == []
+
+
+def test_a_full_disk_below_stdout_leaves_the_log_store_its_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Just then somebody wants to know."""
+
+    class Full(io.StringIO):
+        def write(self, _text: str) -> int:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("sys.stdout", Full())
+    with spied_telemetry() as spy:
+        logger.warning("told")
+
+        assert spy.messages() == ["told"]
 
 
 def test_what_a_library_adds_for_terminals_stays_out_of_otlp(telemetry: TelemetrySpy) -> None:

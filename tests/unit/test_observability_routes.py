@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import httpx
 import pytest
-from fastapi import APIRouter, FastAPI, Path, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, Path, Request, Response
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict
 
@@ -56,6 +56,20 @@ REQUESTS: list[tuple[str, str, dict[str, Any]]] = [
     ("POST", "/things/a", {"content": b"", "headers": {"content-type": "application/json"}}),
     ("POST", "/things/a", {"content": b'{"size": 1}', "headers": {"content-type": "text/plain"}}),
     ("POST", "/things/a", {}),
+    (
+        "POST",
+        "/things/a",
+        {"content": b'{"size": 1}', "headers": {"content-type": "application/json; charset=utf-8"}},
+    ),
+    ("POST", "/things/a", {"content": b'{"size": 1}'}),
+    ("POST", "/things/a", {"content": b"null", "headers": {"content-type": "application/json"}}),
+    ("POST", "/things/a", {"content": b'{"size": "\xff"}', "headers": {"content-type": "application/json"}}),
+    (
+        "POST",
+        "/things/a",
+        {"content": '{"size": 1}'.encode("utf-16"), "headers": {"content-type": "application/json"}},
+    ),
+    ("HEAD", "/things/a/5", {}),
     ("PUT", "/things/a", {}),
 ]
 
@@ -88,3 +102,11 @@ async def test_what_fits_never_comes_to_fastapis_own_way(monkeypatch: pytest.Mon
 def test_the_openapi_document_is_the_same() -> None:
     """Nothing that a client reads changes."""
     assert application(DirectRoute).openapi() == application(APIRoute).openapi()
+
+
+def test_an_endpoint_that_asks_for_more_is_refused() -> None:
+    """A dependency that guards is never left out."""
+    router = APIRouter(route_class=DirectRoute)
+
+    with pytest.raises(TypeError, match="use an APIRoute"):
+        router.add_api_route("/things", lambda: None, dependencies=[Depends(lambda: None)])
