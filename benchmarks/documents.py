@@ -55,7 +55,7 @@ def run(options: Options) -> Report:
     ratio = times(MANY, FEW, rounds, lambda load: load.p95_ms)
     return Report(
         goal="documents",
-        noise=reasons_to_doubt(rounds),
+        noise=reasons_to_doubt(rounds, lambda load: load.p95_ms),
         tables=[table(rounds)],
         statements=[
             (

@@ -57,6 +57,7 @@ http {{
     server {{
         listen 127.0.0.1:{port};
         client_max_body_size 0;
+        client_body_buffer_size 128k;
         location = /health {{ return 200; }}
         location / {{
             client_body_in_file_only clean;

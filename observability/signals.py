@@ -326,7 +326,7 @@ GEN_AI_TOKEN_USAGE: Final = MetricSpec(
 TELEMETRY_DROPPED: Final = MetricSpec(
     "telemetry_dropped",
     "counter",
-    "Telemetry that the SDK could not hand over",
+    "Telemetry that could not be handed over",
     "{item}",
     {
         "signal": frozenset({"traces", "logs"}),

@@ -98,7 +98,10 @@ def test_two_workers_must_not_be_slower_than_one() -> None:
 def growth(role: str, early: float, late: float) -> memory.Growth:
     """Return a worker's memory after the first requests and after all."""
     return memory.Growth(
-        role=role, at_start_mib=50.0, rss_mib=dict(zip(memory.STAGES, (early, late), strict=True))
+        role=role,
+        at_start_mib=50.0,
+        rss_mib=dict(zip(memory.STAGES, (early, late), strict=True)),
+        largest_mib=max(early, late),
     )
 
 

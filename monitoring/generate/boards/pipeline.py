@@ -115,7 +115,7 @@ _NOW: Final = (
     ),
     stat(
         "Dropped by the services",
-        "Spans and log records that the SDKs could not hand over in the time shown",
+        "Spans and log records that the services could not hand over in the time shown",
         Target(expr=zero_unless(increase(TELEMETRY_DROPPED, OF_SERVICE)), legend="items"),
         over_time=False,
         defaults={"decimals": 0},
@@ -185,7 +185,7 @@ _COLLECTOR_ROW: Final = (
 _SERVICES_ROW: Final = (
     lines(
         "Dropped by the services",
-        "Spans and log records that the SDKs could not hand over, in a second",
+        "Spans and log records that the services could not hand over, in a second",
         Target(
             expr=zero_unless(rate(TELEMETRY_DROPPED, OF_SERVICE, by=("service_name", "signal", "reason"))),
             legend="{{service_name}} {{signal}} {{reason}}",
@@ -325,7 +325,7 @@ _PROMETHEUS: Final = (
 BOARD: Final = Board(
     uid=PIPELINE,
     title="robin: telemetry pipeline",
-    description="From the SDKs by way of the collector into the back ends, and the alerts out of them",
+    description="From the services by way of the collector into the back ends, and the alerts out of them",
     variables=(OWN_SERVICE,),
     rows=(
         Row("Now", _NOW),
