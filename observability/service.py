@@ -2,14 +2,36 @@
 
 import os
 import socket
+import ssl
 import sys
-from typing import Final, NoReturn, TypeVar
+from enum import StrEnum
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Final, NoReturn, Self, TypeVar
+from urllib.parse import urlsplit
 
 import uvicorn
-from pydantic import Field, ValidationError
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 USAGE_ERROR: Final = 2
+# Whatever holds this is a default for demonstrations, which everybody knows.
+DEMONSTRATION: Final = "demo-only"
+_MIN_SECRET_CHARS: Final = 16
+
+
+class Environment(StrEnum):
+    """What the system is run for: production refuses what is only good for a demonstration."""
+
+    DEVELOPMENT = "development"
+    PRODUCTION = "production"
+
+
+class AuthMode(StrEnum):
+    """Whether requests need a credential."""
+
+    OPEN = "open"
+    REQUIRED = "required"
 
 
 class ServiceSettings(BaseSettings):
@@ -17,6 +39,21 @@ class ServiceSettings(BaseSettings):
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
 
+    environment: Environment = Field(
+        Environment.DEVELOPMENT,
+        description="`production` refuses to start with anything that is only good for a demonstration",
+    )
+    auth_mode: AuthMode = Field(
+        AuthMode.OPEN,
+        validate_default=True,
+        description="`required`: every request for documents needs an API key or a bearer token; `open`: none does",
+    )
+    service_token: SecretStr | None = Field(
+        None,
+        validate_default=True,
+        description="What document_api shows to data_store, the same in both; needed with `AUTH_MODE=required`. Where it"
+        " is being changed, data_store takes several, separated by commas",
+    )
     host: str = Field("127.0.0.1", description="Address to listen on")
     port: int = Field(8000, ge=1, le=65535, description="Port to listen on")
     workers: int = Field(1, ge=1, le=64, description="Worker processes")
@@ -26,13 +63,50 @@ class ServiceSettings(BaseSettings):
         description="Least severe level that is logged",
     )
     deployment_environment: str = Field(
-        "development", min_length=1, description="Resource attribute deployment.environment.name"
+        default_factory=lambda known: str(known.get("environment", Environment.DEVELOPMENT)),
+        min_length=1,
+        description="Resource attribute deployment.environment.name; that of `ENVIRONMENT` by default",
     )
     slow_request_seconds: float = Field(
         1.0, gt=0, description="Requests slower than this are logged as WARNING"
     )
     health_deadline_seconds: float = Field(2.0, gt=0, description="Time each health check may take")
     shutdown_seconds: int = Field(10, ge=0, description="Time that running requests may take after SIGTERM")
+    tls_certificate_file: Path | None = Field(
+        None, description="Certificate, with its chain, to listen with over TLS (PEM); none: plain HTTP"
+    )
+    tls_key_file: Path | None = Field(None, description="Key of `TLS_CERTIFICATE_FILE` (PEM)")
+    tls_client_ca_file: Path | None = Field(
+        None, description="Only callers with a certificate of these authorities are let in (PEM)"
+    )
+
+    @field_validator("auth_mode")
+    @classmethod
+    def _production_asks_who(cls, value: AuthMode, info: ValidationInfo) -> AuthMode:
+        if value is AuthMode.OPEN and is_production(info):
+            raise ValueError("must be 'required' with ENVIRONMENT=production")
+        return value
+
+    @field_validator("service_token")
+    @classmethod
+    def _token_is_a_secret(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if value is None:
+            if info.data.get("auth_mode") is AuthMode.REQUIRED:
+                raise ValueError(
+                    "must be set with AUTH_MODE=required, the same for document_api and data_store"
+                )
+            return None
+        for token in value.get_secret_value().split(","):
+            check_secret(token, info)
+        return value
+
+    @model_validator(mode="after")
+    def _certificate_has_its_key(self) -> Self:
+        if (self.tls_certificate_file is None) != (self.tls_key_file is None):
+            raise ValueError("TLS_CERTIFICATE_FILE and TLS_KEY_FILE must be set together")
+        if self.tls_client_ca_file is not None and self.tls_certificate_file is None:
+            raise ValueError("TLS_CLIENT_CA_FILE needs TLS_CERTIFICATE_FILE and TLS_KEY_FILE")
+        return self
 
     @property
     def instance_id(self) -> str:
@@ -41,17 +115,65 @@ class ServiceSettings(BaseSettings):
         return name if self.workers == 1 else f"{name}:{os.getpid()}"
 
 
+class _OtlpEndpoints(BaseSettings):
+    """Where OpenTelemetry's own variables send telemetry."""
+
+    model_config = SettingsConfigDict(extra="ignore", env_ignore_empty=True)
+
+    otel_exporter_otlp_traces_endpoint: str = ""
+    otel_exporter_otlp_metrics_endpoint: str = ""
+    otel_exporter_otlp_logs_endpoint: str = ""
+    otel_exporter_otlp_endpoint: str = ""
+
+    def first_insecure(self) -> str | None:
+        """Return the first variable that sends unencrypted to another host."""
+        return next((name.upper() for name, url in self if _leaves_in_plain_text(url)), None)
+
+
+def _leaves_in_plain_text(url: str) -> bool:
+    parts = urlsplit(url)
+    return parts.scheme == "http" and not is_this_host(parts.hostname or "")
+
+
+def is_this_host(name: str) -> bool:
+    """Tell whether a host's name or address is this machine's loopback."""
+    try:
+        return ip_address(name).is_loopback
+    except ValueError:
+        return name == "localhost"
+
+
+def is_production(info: ValidationInfo) -> bool:
+    """Tell a validator whether the settings are for production; a bad ENVIRONMENT has its own line."""
+    return info.data.get("environment") is Environment.PRODUCTION
+
+
+def check_secret(value: str, info: ValidationInfo) -> None:
+    """Raise ValueError for a secret that production must not have: a default one, or one that can be guessed."""
+    if not value:
+        raise ValueError("must not be empty")
+    if not is_production(info):
+        return
+    if DEMONSTRATION in value:
+        raise ValueError("must not be the demonstration's with ENVIRONMENT=production")
+    if len(value) < _MIN_SECRET_CHARS:
+        raise ValueError(f"must have at least {_MIN_SECRET_CHARS} characters with ENVIRONMENT=production")
+
+
 Settings = TypeVar("Settings", bound=ServiceSettings)
 
 
 def load_settings(settings: type[Settings]) -> Settings:
     """Read the settings from the environment; on a bad value exit with 2 and one line that names the variable."""
     try:
-        return settings()
+        loaded = settings()
     except ValidationError as error:
         first = error.errors()[0]
-        variable = str(first["loc"][0]).upper() if first["loc"] else "settings"
-        fail(f"{variable}: {first['msg']}")
+        message = first["msg"].removeprefix("Value error, ")
+        fail(f"{str(first['loc'][0]).upper()}: {message}" if first["loc"] else message)
+    if loaded.environment is Environment.PRODUCTION and (variable := _OtlpEndpoints().first_insecure()):
+        fail(f"{variable}: must be https:// to another host with ENVIRONMENT=production")
+    return loaded
 
 
 def fail(message: str) -> NoReturn:
@@ -74,4 +196,8 @@ def serve(app_factory: str, settings: ServiceSettings) -> None:
         proxy_headers=True,
         timeout_graceful_shutdown=settings.shutdown_seconds,
         reset_contextvars=True,  # else one request's trace leaks into the next on its connection
+        ssl_certfile=settings.tls_certificate_file,
+        ssl_keyfile=settings.tls_key_file,
+        ssl_ca_certs=str(settings.tls_client_ca_file) if settings.tls_client_ca_file else None,
+        ssl_cert_reqs=ssl.CERT_REQUIRED if settings.tls_client_ca_file else ssl.CERT_NONE,
     )
