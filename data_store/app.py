@@ -1,11 +1,13 @@
 """The composition root: everything the data store consists of is put together here, and only here."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from anyio.to_thread import run_sync
 from fastapi import FastAPI
 
+from access.routes import GATE, describe_security
+from access.service_token import SECURITY_SCHEMES, ServiceGate, tokens_of
 from data_store import SERVICE_NAME, VERSION, health
 from data_store.body_limit import MAX_BODY_BYTES, DeclaredBodyLimit
 from data_store.database import Database, make_engine
@@ -44,14 +46,14 @@ def create_app(settings: DataStoreSettings | None = None, telemetry: Telemetry |
     )
 
     @asynccontextmanager
-    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(_app: FastAPI) -> AsyncIterator[Mapping[str, object]]:
         """Telemetry is up first and goes down last, so that it tells how everything else went down."""
         async with AsyncExitStack() as stack:
             stack.push_async_callback(run_sync, telemetry.shutdown)
             stack.enter_context(database)
             stack.callback(probes.engine.dispose)
             await stack.enter_async_context(watched_event_loop(telemetry))
-            yield
+            yield {GATE: ServiceGate(tokens_of(settings.service_token))}
 
     app = FastAPI(
         title="robin data store",
@@ -61,6 +63,7 @@ def create_app(settings: DataStoreSettings | None = None, telemetry: Telemetry |
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     install_problem_handlers(app)
+    describe_security(app, SECURITY_SCHEMES)
     probing = health.health_router(
         health.DatabaseProbe(probes),
         telemetry,

@@ -13,6 +13,8 @@ from fastapi import APIRouter, Response
 from pydantic import BaseModel
 from sqlalchemy import text
 
+from access.roles import Permission
+from access.routes import needs
 from observability import Telemetry, run_checks
 from observability.database import DatabaseTelemetry, Statement
 from observability.fields import Timestamp
@@ -103,7 +105,7 @@ def health_router(
     """Return the health endpoint on this probe."""
     router = APIRouter(tags=["health"])
 
-    @router.get("/health", responses={503: {"model": Health}})
+    @router.get("/health", responses={503: {"model": Health}}, openapi_extra=needs(Permission.PUBLIC))
     async def health(response: Response) -> Health:
         """Say how the service is: 200 when it can serve, 503 when it cannot."""
         answer = asyncio.create_task(probe.ask())

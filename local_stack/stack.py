@@ -169,5 +169,10 @@ def _local(port: int) -> str:
 
 def _code(package: str) -> str:
     return digest_files(
-        [CHECKOUT / package, CHECKOUT / "observability", CHECKOUT / "requirements" / "local-stack.txt"]
+        [
+            CHECKOUT / package,
+            CHECKOUT / "access",
+            CHECKOUT / "observability",
+            CHECKOUT / "requirements" / "local-stack.txt",
+        ]
     )

@@ -25,12 +25,16 @@ PROBLEM_JSON: Final = "application/problem+json"
 
 _ERROR_TYPES: Final = {
     400: ErrorType.BAD_REQUEST,
+    401: ErrorType.UNAUTHENTICATED,
+    403: ErrorType.FORBIDDEN,
     404: ErrorType.NOT_FOUND,
     405: ErrorType.METHOD_NOT_ALLOWED,
+    408: ErrorType.REQUEST_TIMEOUT,
     409: ErrorType.CONFLICT,
     413: ErrorType.PAYLOAD_TOO_LARGE,
     415: ErrorType.UNSUPPORTED_MEDIA_TYPE,
     422: ErrorType.VALIDATION_ERROR,
+    429: ErrorType.TOO_MANY_REQUESTS,
     499: ErrorType.CLIENT_DISCONNECTED,
     502: ErrorType.UPSTREAM_ERROR,
     503: ErrorType.UNAVAILABLE,

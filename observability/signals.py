@@ -70,12 +70,16 @@ class ErrorType(StrEnum):
     """Closed list for the label `error_type` and the attribute `error.type` of an answered problem."""
 
     BAD_REQUEST = "bad_request"
+    UNAUTHENTICATED = "unauthenticated"
+    FORBIDDEN = "forbidden"
     NOT_FOUND = "not_found"
     METHOD_NOT_ALLOWED = "method_not_allowed"
+    REQUEST_TIMEOUT = "request_timeout"
     CONFLICT = "conflict"
     PAYLOAD_TOO_LARGE = "payload_too_large"
     UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
     VALIDATION_ERROR = "validation_error"
+    TOO_MANY_REQUESTS = "too_many_requests"
     CLIENT_DISCONNECTED = "client_disconnected"
     CLIENT_ERROR = "client_error"
     INTERNAL_ERROR = "internal_error"
@@ -183,7 +187,10 @@ ROUTES: Final = frozenset(
     }
 )
 STATUSES: Final = frozenset(
-    map(str, (200, 201, 307, 400, 404, 405, 409, 413, 415, 422, 499, 500, 502, 503, 504, 507))
+    map(
+        str,
+        (200, 201, 307, 400, 401, 403, 404, 405, 408, 409, 413, 415, 422, 429, 499, 500, 502, 503, 504, 507),
+    )
 )
 # Most series that one process sends, whatever its clients do.
 SERIES_PER_INSTANCE: Final = 2000

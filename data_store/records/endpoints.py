@@ -1,25 +1,37 @@
 """HTTP of the records."""
 
+from typing import Final
+
 from fastapi import APIRouter, Response
 
+from access.roles import Permission
+from access.routes import GuardedRoute, needs
+from access.service_token import SCHEME
 from data_store.body_limit import MAX_BODY_BYTES
 from data_store.records.repository import DocumentRepository
 from data_store.records.schemas import Document, NewDocument
 from observability import ClientId, NotFound
 from observability.fields import DocumentId
-from observability.routes import DirectRoute
+
+_FOR_SERVICES: Final = needs(Permission.BE_A_SERVICE, SCHEME)
 
 
 def records_router(documents: DocumentRepository) -> APIRouter:
     """Return the routes of the records, on this repository."""
-    router = APIRouter(prefix="/clients/{client_id}/documents", tags=["documents"], route_class=DirectRoute)
+    router = APIRouter(prefix="/clients/{client_id}/documents", tags=["documents"], route_class=GuardedRoute)
 
-    @router.post("", status_code=201, response_model=Document, max_body_size=MAX_BODY_BYTES)
+    @router.post(
+        "",
+        status_code=201,
+        response_model=Document,
+        max_body_size=MAX_BODY_BYTES,
+        openapi_extra=_FOR_SERVICES,
+    )
     async def add_document(client_id: ClientId, document: NewDocument) -> Response:
         """Store a document's record; a client appears with its first document."""
         return _json(await documents.add(client_id, document), 201)
 
-    @router.get("/{doc_id}", response_model=Document)
+    @router.get("/{doc_id}", response_model=Document, openapi_extra=_FOR_SERVICES)
     async def get_document(client_id: ClientId, doc_id: DocumentId) -> Response:
         """Return a document's record."""
         document = await documents.get(client_id, doc_id)

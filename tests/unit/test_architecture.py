@@ -15,7 +15,7 @@ from observability.service import ServiceSettings
 
 ROOT: Final = Path(__file__).parents[2]
 SERVICES: Final = ("document_api", "data_store")
-PACKAGES: Final = (*SERVICES, "observability")
+PACKAGES: Final = (*SERVICES, "access", "observability")
 BUSINESS: Final = ("local_stack", "docker_stack", "observability_checks", "benchmarks", "tests")
 
 
@@ -71,7 +71,12 @@ def test_services_do_not_import_each_other() -> None:
 
 def test_observability_imports_no_service() -> None:
     """It is shared: it takes arguments."""
-    assert offenders("observability", *SERVICES) == []
+    assert offenders("observability", *SERVICES, "access") == []
+
+
+def test_access_imports_no_service() -> None:
+    """It is shared: who may do what stands in one place."""
+    assert offenders("access", *SERVICES) == []
 
 
 @pytest.mark.parametrize("package", PACKAGES)
@@ -80,7 +85,7 @@ def test_what_is_deployed_imports_nothing_of_the_workshop(package: str) -> None:
     assert offenders(package, *BUSINESS) == []
 
 
-@pytest.mark.parametrize("service", SERVICES)
+@pytest.mark.parametrize("service", [*SERVICES, "access"])
 def test_services_use_the_otel_api_only(service: str) -> None:
     """SDK, exporters, propagators and instrumentations are the business of observability."""
     forbidden = ("sdk", "exporter", "instrumentation", "propagators", "propagate", "proto")
