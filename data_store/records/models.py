@@ -10,11 +10,13 @@ from sqlalchemy import (
     DateTime,
     ForeignKey,
     Identity,
+    LargeBinary,
     MetaData,
     PrimaryKeyConstraint,
     Table,
     Text,
     UniqueConstraint,
+    Uuid,
     func,
 )
 
@@ -33,11 +35,22 @@ def _now_column(name: str) -> Column[datetime]:
     return Column(name, DateTime(timezone=True), nullable=False, server_default=func.now())
 
 
+def _time_column(name: str) -> Column[datetime]:
+    return Column(name, DateTime(timezone=True))
+
+
 clients: Final = Table(
     "clients",
     metadata,
     Column("id", Text, primary_key=True),
     _now_column("created_at"),
+    # What is in document_metadata, counted there and then: never more than the limits, which are the service's unless set.
+    Column("stored_documents", BigInteger, nullable=False, server_default="0"),
+    Column("stored_bytes", BigInteger, nullable=False, server_default="0"),
+    Column("max_documents", BigInteger),
+    Column("max_stored_bytes", BigInteger),
+    _time_column("disabled_at"),
+    CheckConstraint("max_documents >= 0 AND max_stored_bytes >= 0", name="limits_are_limits"),
     CheckConstraint("id ~ '^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$'", name="id_is_valid"),
 )
 
@@ -45,13 +58,32 @@ users: Final = Table(
     "users",
     metadata,
     Column("id", BigInteger, Identity(always=True), primary_key=True),
-    Column("client_id", Text, ForeignKey("clients.id"), nullable=False),
+    Column("client_id", Text, ForeignKey("clients.id")),
     Column("name", Text, nullable=False),
     Column("email", Text, nullable=False),
-    Column("role", Text, nullable=False, server_default="member"),
+    Column("role", Text, nullable=False),
     _now_column("created_at"),
-    UniqueConstraint("client_id", "email"),
-    CheckConstraint("role IN ('admin', 'member')", name="role_is_known"),
+    Column("subject", Text, unique=True),
+    _time_column("disabled_at"),
+    UniqueConstraint("client_id", "email", postgresql_nulls_not_distinct=True),
+    CheckConstraint("role IN ('reader', 'writer', 'tenant_admin', 'operator')", name="role_is_known"),
+    CheckConstraint("(client_id IS NULL) = (role = 'operator')", name="operator_is_of_no_client"),
+)
+
+# Found by its prefix, known by its hash; the key itself is stored nowhere.
+api_keys: Final = Table(
+    "api_keys",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("user_id", BigInteger, ForeignKey("users.id"), nullable=False),
+    Column("prefix", Text, nullable=False, unique=True),
+    Column("hash", LargeBinary, nullable=False),
+    _now_column("created_at"),
+    _time_column("expires_at"),
+    _time_column("revoked_at"),
+    _time_column("last_used_at"),
+    CheckConstraint("prefix ~ '^[0-9a-f]{12}$'", name="prefix_is_hex"),
+    CheckConstraint("octet_length(hash) = 32", name="hash_is_sha256"),
 )
 
 # The primary key begins with the tenant: it serves the one lookup there is, by client and id, and the foreign key.
@@ -74,4 +106,21 @@ document_metadata: Final = Table(
     CheckConstraint("sha256 ~ '^[0-9a-f]{64}$'", name="sha256_is_hex"),
     CheckConstraint("summary_source IN ('extractive', 'llm', 'none')", name="summary_source_is_known"),
     CheckConstraint("(summary IS NULL) = (summary_source = 'none')", name="summary_has_its_source"),
+)
+
+# Append-only: a trigger refuses every change. It refers to nothing, so that it outlives what it tells of.
+audit_log: Final = Table(
+    "audit_log",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    _now_column("at"),
+    Column("client_id", Text),
+    Column("actor", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("document_id", BigInteger),
+    Column("correlation_id", Uuid),
+    CheckConstraint(
+        "action IN ('document.create', 'document.read', 'client.create', 'user.create', 'key.issue', 'key.revoke')",
+        name="action_is_known",
+    ),
 )

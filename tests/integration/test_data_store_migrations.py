@@ -4,12 +4,15 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import psycopg2
 import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, make_url
@@ -176,14 +179,54 @@ def test_a_migration_can_be_undone_and_done_again(
     postgresql: PostgreSQL, database: str, database_url: str
 ) -> None:
     """Downgrading to nothing leaves Alembic's own table only."""
-    engine = create_engine(database_url)
-    with engine.connect() as connection:
-        command.downgrade(config(connection), "base")
-    engine.dispose()
+    with alembic(database_url) as configuration:
+        command.downgrade(configuration, "base")
     tables = "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
     assert postgresql.execute(tables, database=database) == [("alembic_version",)]
     migrate(database_url, wait_seconds=0)
-    assert len(postgresql.execute(tables, database=database)) == 4
+    assert len(postgresql.execute(tables, database=database)) == 6
+
+
+@contextmanager
+def alembic(database_url: str) -> Iterator[Config]:
+    """Lend Alembic's configuration on a connection of its own."""
+    engine = create_engine(database_url)
+    with engine.connect() as connection:
+        yield config(connection)
+    engine.dispose()
+
+
+def test_what_is_stored_before_tenants_are_kept_apart_is_counted_and_keeps_its_meaning(
+    postgresql: PostgreSQL,
+) -> None:
+    """Documents count in their client's row, users keep what they may do, and all of it survives the way back."""
+    database = postgresql.create_database()
+    url = postgresql.url(database)
+    with alembic(url) as configuration:
+        command.upgrade(configuration, "0001")
+    postgresql.execute("INSERT INTO clients VALUES ('acme'), ('empty')", database=database)
+    for size in ("5", "7"):
+        postgresql.execute(INSERT.format(**VALID | {"file_size": size}), database=database)
+    postgresql.execute(
+        "INSERT INTO users (client_id, name, email, role)"
+        " VALUES ('acme', 'Ann', 'a@acme.example', 'admin'), ('acme', 'Ben', 'b@acme.example', 'member')",
+        database=database,
+    )
+    migrate(url, wait_seconds=0)
+    counted = "SELECT id, stored_documents, stored_bytes, max_documents FROM clients ORDER BY id"
+    assert postgresql.execute(counted, database=database) == [("acme", 2, 12, None), ("empty", 0, 0, None)]
+    roles = "SELECT name, role FROM users ORDER BY name"
+    assert postgresql.execute(roles, database=database) == [("Ann", "tenant_admin"), ("Ben", "writer")]
+
+    postgresql.execute(
+        "INSERT INTO users (name, email, role) VALUES ('Op', 'op@robin.example', 'operator')",
+        database=database,
+    )
+    with alembic(url) as configuration:
+        command.downgrade(configuration, "0001")
+    assert postgresql.execute(roles, database=database) == [("Ann", "admin"), ("Ben", "member")]
+    assert postgresql.count(database, "document_metadata") == 2
+    migrate(url, wait_seconds=0)
 
 
 @pytest.mark.parametrize(
@@ -213,15 +256,23 @@ def test_a_client_id_out_of_the_pattern_is_kept_out(postgresql: PostgreSQL, data
         postgresql.execute("INSERT INTO clients VALUES ('../etc')", database=database)
 
 
-def test_a_user_is_of_a_client_and_has_a_known_role(postgresql: PostgreSQL, database: str) -> None:
-    """One e-mail address once for each client, `member` unless said otherwise."""
-    user = "INSERT INTO users (client_id, name, email, role) VALUES ('acme', 'Ann', 'ann@acme.example', {})"
+def test_a_user_has_a_known_role_and_is_of_a_client_unless_an_operator(
+    postgresql: PostgreSQL, database: str
+) -> None:
+    """One e-mail address once for each client, and once for those of none."""
+    user = "INSERT INTO users (client_id, name, email, role) VALUES ({}, 'Ann', 'ann@acme.example', {})"
     with pytest.raises(psycopg2.IntegrityError, match="fk_users_client_id_clients"):
-        postgresql.execute(user.format("DEFAULT"), database=database)
+        postgresql.execute(user.format("'acme'", "'writer'"), database=database)
     postgresql.execute("INSERT INTO clients VALUES ('acme')", database=database)
-    with pytest.raises(psycopg2.IntegrityError, match="ck_users_role_is_known"):
-        postgresql.execute(user.format("'king'"), database=database)
-    postgresql.execute(user.format("DEFAULT"), database=database)
-    assert postgresql.execute("SELECT role FROM users", database=database) == [("member",)]
-    with pytest.raises(psycopg2.IntegrityError, match="uq_users_client_id_email"):
-        postgresql.execute(user.format("DEFAULT"), database=database)
+    for client, role, constraint in (
+        ("'acme'", "'king'", "ck_users_role_is_known"),
+        ("'acme'", "DEFAULT", 'null value in column "role"'),
+        ("'acme'", "'operator'", "ck_users_operator_is_of_no_client"),
+        ("NULL", "'writer'", "ck_users_operator_is_of_no_client"),
+    ):
+        with pytest.raises(psycopg2.IntegrityError, match=constraint):
+            postgresql.execute(user.format(client, role), database=database)
+    for client, role in (("'acme'", "'reader'"), ("NULL", "'operator'")):
+        postgresql.execute(user.format(client, role), database=database)
+        with pytest.raises(psycopg2.IntegrityError, match="uq_users_client_id_email"):
+            postgresql.execute(user.format(client, role), database=database)
