@@ -24,7 +24,7 @@ gates() {
     gate ruff format --check .
     gate mypy
     gate shellcheck --external-sources setup-and-run.sh run-tests.sh .ci/run requirements/compile.sh \
-        nginx/rotate-access-log.sh postgres/10-robin.sh monitoring/alertmanager/start.sh
+        nginx/rotate-access-log.sh postgres/10-robin.sh docker_stack/volume-init.sh monitoring/alertmanager/start.sh
 }
 
 # Prints one line for a gate that passes, everything it said for one that fails.

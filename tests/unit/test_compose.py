@@ -27,7 +27,8 @@ SETTINGS: dict[str, type[ServiceSettings]] = {
 }
 DOCKERFILES = {name: ROOT / SERVICES[name]["build"]["dockerfile"] for name in SETTINGS}
 TARGETS = ROOT / "monitoring" / "prometheus" / "targets"
-JOBS = {"volume-init"}
+VOLUME_INIT = ROOT / "docker_stack" / "volume-init.sh"
+JOBS = {"volume-init", "migrate"}
 # Its image holds nothing that could ask it: its health is published instead.
 WITHOUT_HEALTH_CHECK = JOBS | {"otel-collector"}
 # The other images start as an ordinary user of their own.
@@ -95,13 +96,13 @@ def test_nobody_but_the_job_that_gives_volumes_away_runs_as_root(name: str) -> N
     """An image that starts as root is given its ordinary user."""
     service = SERVICES[name]
     user = service.get("user", "")
-    if name in JOBS:
+    if name == "volume-init":
         assert (user, service["cap_add"], service["network_mode"]) == ("0:0", ["CHOWN"], "none")
     elif service["image"].startswith(IMAGES_OF_ROOT):
         assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", user)
     else:
         assert not user.startswith("0")
-    assert "cap_add" not in service or name in JOBS
+    assert "cap_add" not in service or name == "volume-init"
 
 
 @every_service
@@ -167,7 +168,7 @@ def test_the_database_is_reached_by_the_data_store_and_who_probes_it_alone() -> 
     """Not even document_api shares a network with it."""
     database = set(SERVICES["postgres"]["networks"])
     sharing = {name for name, service in SERVICES.items() if database & set(service.get("networks", []))}
-    assert sharing == {"postgres", "data-store", "blackbox-exporter"}
+    assert sharing == {"postgres", "data-store", "migrate", "blackbox-exporter"}
     assert all(COMPOSE["networks"][network]["internal"] for network in database)
 
 
@@ -210,7 +211,7 @@ def test_files_of_the_checkout_are_mounted_read_only_and_exist(name: str) -> Non
 def test_scripts_that_images_start_are_executable() -> None:
     """Their entrypoints pass over what is not."""
     scripts = [ROOT / source for name in SERVICES for source, _, _ in mounts(name) if source.endswith(".sh")]
-    assert len(scripts) == 2
+    assert len(scripts) == 3
     assert all(os.access(script, os.X_OK) for script in scripts)
 
 
@@ -223,13 +224,13 @@ def test_every_named_volume_is_declared_used_and_never_anonymous() -> None:
 
 def test_folders_that_images_lack_are_given_to_their_users() -> None:
     """The job changes the owner of exactly those volumes."""
-    (script,) = SERVICES["volume-init"]["command"]
+    script = VOLUME_INIT.read_text()
     given = {
         folder: owner
-        for owner, folders in re.findall(r"chown (\S+) ([^;]+)", script)
+        for owner, folders in re.findall(r"^chown (\S+) (.+)", script, re.MULTILINE)
         for folder in folders.split()
     }
-    targets = {target: source for source, target, _ in mounts("volume-init")}
+    targets = {target: source for source, target, _ in mounts("volume-init") if source in COMPOSE["volumes"]}
     assert given.keys() == targets.keys()
     owners = {targets[folder]: owner for folder, owner in given.items()}
     assert owners["edge-logs"] == SERVICES["nginx"]["user"]
@@ -371,10 +372,11 @@ class TestDockerfile:
         assert "--require-hashes" in text
         assert "--only-binary :all:" in text
 
-    def test_only_the_service_and_the_shared_package_are_copied(self, name: str) -> None:
+    def test_only_the_service_and_the_shared_packages_are_copied(self, name: str) -> None:
         """Neither the other service nor the tests."""
         assert copied(DOCKERFILES[name]) == {
             f"requirements/{name}.txt",
+            "access",
             "observability",
             name.replace("-", "_"),
         }
