@@ -4,6 +4,7 @@
 set -eu
 
 for name in POSTGRES_PASSWORD DATABASE_SERVICE_PASSWORD SERVICE_TOKEN API_KEY_PEPPER GRAFANA_ADMIN_PASSWORD; do
+    value=""
     eval "value=\${$name:-}"
     case "$ENVIRONMENT:$value" in
         production:*demo-only*)

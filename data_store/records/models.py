@@ -118,9 +118,11 @@ audit_log: Final = Table(
     Column("actor", Text, nullable=False),
     Column("action", Text, nullable=False),
     Column("document_id", BigInteger),
+    Column("target", Text),
     Column("correlation_id", Uuid),
     CheckConstraint(
-        "action IN ('document.create', 'document.read', 'client.create', 'user.create', 'key.issue', 'key.revoke')",
+        "action IN ('document.create', 'document.read', 'client.create', 'client.change', 'client.disable', 'client.enable',"
+        " 'user.create', 'user.disable', 'user.enable', 'key.issue', 'key.revoke')",
         name="action_is_known",
     ),
 )

@@ -159,10 +159,12 @@ def _create_audit_log() -> None:
         sa.Column("actor", sa.Text, nullable=False),
         sa.Column("action", sa.Text, nullable=False),
         sa.Column("document_id", sa.BigInteger),
+        sa.Column("target", sa.Text),  # what else it was done to: "user:12", "key:1a2b3c4d5e6f"
         sa.Column("correlation_id", sa.Uuid),
         sa.PrimaryKeyConstraint("id", name="pk_audit_log"),
         sa.CheckConstraint(
-            "action IN ('document.create', 'document.read', 'client.create', 'user.create', 'key.issue', 'key.revoke')",
+            "action IN ('document.create', 'document.read', 'client.create', 'client.change', 'client.disable', 'client.enable',"
+            " 'user.create', 'user.disable', 'user.enable', 'key.issue', 'key.revoke')",
             name="action_is_known",
         ),
     )
