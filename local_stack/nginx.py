@@ -14,10 +14,26 @@ from document_api.settings import MULTIPART_ENVELOPE_BYTES
 from local_stack.settings import CHECKOUT
 
 SITE_TEMPLATE = CHECKOUT / "nginx" / "templates" / "robin.conf.template"
+TLS_CONFIG = CHECKOUT / "nginx" / "tls.conf"
 MAIN_TEMPLATE = Path(__file__).with_name("nginx.conf.template")
+
+# What one credential, and one address, may have of the edge.
+REQUESTS_PER_SECOND = 200
+CONNECTIONS_PER_ADDRESS = 512
 
 # As envsubst with a filter does it in the official image: nginx's own $variables stay.
 PLACEHOLDER = re.compile(r"\$\{((?:NGINX|UPSTREAM)_[A-Z0-9_]+)\}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EdgeTls:
+    """HTTPS of the load balancer; plain HTTP is then only told where to go."""
+
+    listen: str
+    port: int  # as clients reach it
+    certificate: Path
+    key: Path
+    hsts_seconds: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +47,10 @@ class LoadBalancer:
     config_dir: Path
     run_dir: Path
     proxy_read_timeout: str = "60s"
+    tls: EdgeTls | None = None
+    auth_mode: str = "open"
+    requests_per_second: int = REQUESTS_PER_SECOND
+    connections_per_address: int = CONNECTIONS_PER_ADDRESS
 
     @property
     def main_file(self) -> Path:
@@ -48,7 +68,7 @@ class LoadBalancer:
         return (str(binary()), "-e", "stderr", "-p", f"{self.run_dir}/", "-c", str(self.main_file))
 
     def write(self) -> str:
-        """Render both files and return their text."""
+        """Render both files and return the text of all that nginx reads."""
         site_file = self.config_dir / "robin.conf"
         temp_dir = self.run_dir / "nginx"
         temp_dir.mkdir(parents=True, exist_ok=True)
@@ -61,17 +81,33 @@ class LoadBalancer:
                 "NGINX_PID_FILE": str(self.pid_file),
                 "NGINX_TEMP_DIR": str(temp_dir),
                 "NGINX_SITE_FILE": str(site_file),
+                "NGINX_TLS_INCLUDE": f'include "{TLS_CONFIG}";' if self.tls else "",
             },
         )
         site_file.write_text(site)
         self.main_file.write_text(main)
-        return main + site
+        return main + site + (self._lay_certificate(self.tls) if self.tls else "")
+
+    def _lay_certificate(self, tls: EdgeTls) -> str:
+        """Link the certificate to where tls.conf looks for it, beside the main file; return the text of both."""
+        folder = self.config_dir / "certificate"
+        folder.mkdir(exist_ok=True)
+        for name, file in (("fullchain.pem", tls.certificate), ("privkey.pem", tls.key)):
+            (folder / name).unlink(missing_ok=True)
+            (folder / name).symlink_to(file)
+        return TLS_CONFIG.read_text() + tls.certificate.read_text()
 
     def _site_values(self) -> dict[str, str]:
         servers = (f"server 127.0.0.1:{port} max_fails=1 fail_timeout=5s;" for port in self.upstream_ports)
         return {
             "UPSTREAM_SERVERS": "\n    ".join(servers),
             "NGINX_LISTEN": self.listen,
+            "NGINX_TLS_LISTEN": f"listen {self.tls.listen} ssl default_server;" if self.tls else "",
+            "NGINX_HTTPS_PORT": str(self.tls.port) if self.tls else "",
+            "NGINX_HSTS": f"max-age={self.tls.hsts_seconds}" if self.tls else "",
+            "NGINX_AUTH_MODE": self.auth_mode,
+            "NGINX_REQUESTS_PER_SECOND": str(self.requests_per_second),
+            "NGINX_CONNECTIONS": str(self.connections_per_address),
             "NGINX_ACCESS_LOG": str(self.access_log),
             "NGINX_MAX_UPLOAD_BYTES": str(self.max_upload_bytes),
             "NGINX_MAX_BODY_BYTES": str(self.max_upload_bytes + MULTIPART_ENVELOPE_BYTES),

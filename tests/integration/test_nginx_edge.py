@@ -3,232 +3,53 @@
 import json
 import re
 import socket
-import subprocess
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from http.client import HTTPConnection, HTTPResponse
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from typing import Any, Self
 
 import pytest
 
 from local_stack.nginx import LoadBalancer
+from tests.edge import (
+    MAX_UPLOAD_BYTES,
+    Edge,
+    Upstream,
+    die,
+    load_balancer,
+    received,
+    reply,
+    running,
+    two_upstreams,
+)
 from tests.ports import free_port
-from tests.waiting import eventually, until_up
+from tests.waiting import eventually
 
 UUID4 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 A_UUID4 = "7c9e6679-7425-40de-944b-e07fc1f90ae7"
 UPLOAD = "/clients/acme/upload-document"
 DOCUMENT = "/clients/acme/documents/7"
 TRACE_RESPONSE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-03"
-MAX_UPLOAD_BYTES = 1000
-
-
-@dataclass
-class Seen:
-    """One request as an upstream server saw it."""
-
-    method: str
-    path: str
-    headers: list[tuple[str, str]]
-    body: bytes
-
-    def header(self, name: str) -> list[str]:
-        """Return the values of one header."""
-        return [value for key, value in self.headers if key.lower() == name.lower()]
-
-
-class Upstream:
-    """A real HTTP server that keeps what it saw and answers as it is told."""
-
-    def __init__(self) -> None:
-        self.seen: list[Seen] = []
-        self.answer: Callable[[BaseHTTPRequestHandler], None] = reply(200, b'{"ok": true}')
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self.port = self.server.server_address[1]
-        self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.01})
-        self.thread.start()
-
-    def _handler(self) -> type[BaseHTTPRequestHandler]:
-        upstream = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def handle_any(self) -> None:
-                body = read_body(self)
-                upstream.seen.append(Seen(self.command, self.path, self.headers.items(), body))
-                upstream.answer(self)
-
-            do_GET = do_PUT = do_HEAD = handle_any  # noqa: N815
-
-            def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-                """Say nothing: pytest shows what failed."""
-
-        return Handler
-
-    def close(self) -> None:
-        """Stop listening, as a dead instance does; a second time does nothing."""
-        if self.thread.is_alive():
-            self.server.shutdown()
-            self.thread.join()
-            self.server.server_close()
-
-
-def read_body(handler: BaseHTTPRequestHandler) -> bytes:
-    """Read a request's body, with a length or in chunks."""
-    if "chunked" not in handler.headers.get("Transfer-Encoding", ""):
-        return handler.rfile.read(int(handler.headers.get("Content-Length", 0)))
-    body = b""
-    while size := int(handler.rfile.readline() or b"0", 16):
-        body += handler.rfile.read(size)
-        handler.rfile.readline()
-    handler.rfile.readline()
-    return body
-
-
-def reply(
-    status: int, body: bytes, content_type: str = "application/json", **headers: str
-) -> Callable[[BaseHTTPRequestHandler], None]:
-    """Return an answer to give."""
-
-    def answer(handler: BaseHTTPRequestHandler) -> None:
-        handler.send_response(status)
-        handler.send_header("Content-Type", content_type)
-        handler.send_header("Content-Length", str(len(body)))
-        for name, value in headers.items():
-            handler.send_header(name.replace("_", "-"), value)
-        handler.end_headers()
-        handler.wfile.write(body)
-
-    return answer
-
-
-def die(handler: BaseHTTPRequestHandler) -> None:
-    """Take the whole request and fall over before the answer."""
-    handler.close_connection = True
-    handler.connection.shutdown(socket.SHUT_RDWR)
-
-
-@dataclass
-class Edge:
-    """A running nginx: its port and its access log."""
-
-    port: int
-    access_log: Path
-    process: subprocess.Popen[bytes]
-    upstreams: list[Upstream] = field(default_factory=list)
-
-    def request(
-        self, method: str, path: str, *, body: bytes | None = None, headers: dict[str, str] | None = None
-    ) -> "Answer":
-        """Send one request on a connection of its own."""
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=10)
-        try:
-            connection.request(method, path, body=body, headers=headers or {})
-            return Answer.read(connection.getresponse())
-        finally:
-            connection.close()
-
-    def raw(self, request: bytes) -> "Answer":
-        """Send bytes that no client library would send."""
-        with socket.create_connection(("127.0.0.1", self.port), timeout=10) as connection:
-            connection.sendall(request)
-            response = HTTPResponse(connection)
-            response.begin()
-            return Answer.read(response)
-
-    def log_line(self, correlation_id: str) -> dict[str, Any]:
-        """Return the access-log line of one request, waiting until nginx has written it."""
-
-        def mine() -> dict[str, Any] | None:
-            records = map(json.loads, self.access_log.read_bytes().splitlines())
-            return next((record for record in records if record["correlation_id"] == correlation_id), None)
-
-        return eventually(mine, f"an access-log line has {correlation_id}")
-
-
-@dataclass
-class Answer:
-    """An answer, read to its end."""
-
-    status: int
-    headers: list[tuple[str, str]]
-    body: bytes
-
-    @classmethod
-    def read(cls, response: HTTPResponse) -> Self:
-        """Read everything off the wire."""
-        return cls(response.status, response.getheaders(), response.read())
-
-    def header(self, name: str) -> list[str]:
-        """Return the values of one header."""
-        return [value for key, value in self.headers if key.lower() == name.lower()]
-
-    @property
-    def correlation_id(self) -> str:
-        """The one correlation ID in the headers."""
-        (value,) = self.header("X-Correlation-ID")
-        return value
-
-    @property
-    def problem(self) -> dict[str, Any]:
-        """The body of an error of nginx's own."""
-        assert self.header("Content-Type") == ["application/problem+json"]
-        problem: dict[str, Any] = json.loads(self.body)
-        assert problem["status"] == self.status
-        assert problem["correlation_id"] == self.correlation_id
-        assert problem["type"] == "about:blank"
-        assert problem["title"]
-        assert problem["detail"]
-        return problem
-
-
-def listens(port: int) -> bool:
-    """Say whether something answers on the port."""
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 @pytest.fixture
 def upstreams() -> Iterator[list[Upstream]]:
     """Two document_api stand-ins."""
-    servers = [Upstream(), Upstream()]
-    yield servers
-    for server in servers:
-        server.close()
+    with two_upstreams() as servers:
+        yield servers
 
 
 @pytest.fixture
 def edge(tmp_path: Path, upstreams: list[Upstream]) -> Iterator[Edge]:
     """The real nginx with the real template in front of both."""
     port = free_port()
-    balancer = LoadBalancer(
-        listen=f"127.0.0.1:{port}",
-        upstream_ports=[upstream.port for upstream in upstreams],
-        max_upload_bytes=MAX_UPLOAD_BYTES,
-        access_log=tmp_path / "a folder" / "access.json",
-        config_dir=tmp_path / "config dir",
-        run_dir=tmp_path / "run dir",
-        proxy_read_timeout="1s",
-    )
-    balancer.access_log.parent.mkdir()
+    balancer = load_balancer(tmp_path, port, upstreams)
     balancer.write()
-    with subprocess.Popen(balancer.command) as process:
-        try:
-            until_up(process, lambda: listens(port), seconds=10)
-            yield Edge(port, balancer.access_log, process, upstreams)
-        finally:
-            process.terminate()
-
-
-def received(edge: Edge) -> list[Seen]:
-    """Return all requests that reached an upstream."""
-    return [seen for upstream in edge.upstreams for seen in upstream.seen]
+    with running(balancer, port, upstreams) as running_edge:
+        yield running_edge
 
 
 class TestCorrelationId:
@@ -385,6 +206,16 @@ class TestOwnErrors:
         assert (answer.status, answer.body) == (status, body)
         assert answer.header("Retry-After") == ["9"]
 
+    @pytest.mark.parametrize("status", [401, 403])
+    def test_a_services_refusal_passes_with_its_challenge(self, edge: Edge, status: int) -> None:
+        """A client learns from it how to say who he is."""
+        body, challenge = b'{"title": "who?"}', 'Bearer realm="robin", error="invalid_token"'
+        for upstream in edge.upstreams:
+            upstream.answer = reply(status, body, "application/problem+json", WWW_Authenticate=challenge)
+        answer = edge.request("GET", DOCUMENT)
+        assert (answer.status, answer.body) == (status, body)
+        assert answer.header("WWW-Authenticate") == [challenge]
+
 
 class TestBalancing:
     """More than one instance: reads move on, uploads never twice."""
@@ -469,6 +300,21 @@ class TestForwarding:
         assert seen.header("traceparent") == [traceparent]
         assert seen.header("Host") == ["robin:1"]
 
+    def test_nobody_outside_says_who_acts(self, edge: Edge) -> None:
+        """The services' own header stops here, however it is spelt."""
+        edge.request("GET", DOCUMENT, headers={"Robin-Actor": "user:1", "robin_actor": "user:2"})
+        (seen,) = received(edge)
+        assert [value for name, value in seen.headers if "actor" in name.lower()] == []
+
+    def test_credentials_arrive_as_they_were_sent(self, edge: Edge) -> None:
+        """Who somebody is, is for document_api to find out."""
+        headers = {"X-API-Key": "robin_0123456789ab_secret", "Authorization": "Bearer a.b.c"}
+        edge.request("GET", DOCUMENT, headers=headers)
+        (seen,) = received(edge)
+        assert {name: seen.header(name) for name in headers} == {
+            name: [value] for name, value in headers.items()
+        }
+
     def test_path_and_query_arrive_as_they_were_sent(self, edge: Edge) -> None:
         """nginx does not decode or clean the path for the service."""
         path = "/clients/a%2Fb/documents/1?x=%20y"
@@ -531,6 +377,54 @@ class TestAccessLog:
         }
 
     @pytest.mark.parametrize(
+        ("target", "path", "client_id"),
+        [
+            ("/clients/acme/documents/7?name=Alice", "/clients/acme/documents/7", "acme"),
+            ("/clients/acme/upload-document", "/clients/acme/upload-document", "acme"),
+            ("/docs?token=abc", "/docs", ""),
+            ("/openapi.json", "/openapi.json", ""),
+            ("/clients/acme/documents/alice@example.org", "unmatched", ""),
+            ("/clients/alice@example.org/documents/7", "unmatched", ""),
+            ("/clients/acme/documents/7/4111111111111111", "unmatched", ""),
+            ("/clients/acme/documents/41111111111111114111", "unmatched", ""),
+            ("/clients/acme", "unmatched", ""),
+            ("/Alice%20Example", "unmatched", ""),
+            ("/_problem", "unmatched", ""),
+        ],
+    )
+    def test_only_a_known_path_is_written(self, edge: Edge, target: str, path: str, client_id: str) -> None:
+        """What somebody mistyped may be a name, a mail address or a key."""
+        record = edge.log_line(edge.request("GET", target).correlation_id)
+        context = record["context_data"]
+        assert (context["path"], context["client_id"]) == (path, client_id)
+        assert record["log_message"] == f"GET {path} {context['status']}"
+
+    def test_an_unknown_method_is_not_written(self, edge: Edge) -> None:
+        """It is whatever a client sent."""
+        record = edge.log_line(edge.raw(b"ALICE /health HTTP/1.1\r\nHost: r\r\n\r\n").correlation_id)
+        assert (record["log_message"], record["context_data"]["method"]) == ("- /health 405", "-")
+
+    def test_no_address_of_a_client_is_written(self, edge: Edge) -> None:
+        """Who sent a request is known by the credential, in document_api."""
+        line = edge.log_line(edge.request("GET", DOCUMENT).correlation_id)
+        line["context_data"].pop("upstream")  # our own
+        assert "127.0.0.1" not in json.dumps(line)
+
+    def test_the_error_log_has_nothing_of_a_request(self, edge: Edge) -> None:
+        """Not even where nginx itself is in trouble: no path, query, header, name or address."""
+        for upstream in edge.upstreams:
+            upstream.close()
+        (edge.said.parent / "nginx" / "client_body").rmdir()  # a body that nginx wants to keep on disk
+        secret = "c4n4ry"
+        path = f"/clients/{secret}/documents/7?q={secret}"
+        headers = {"Host": secret, "Authorization": secret, "Referer": f"http://{secret}/"}
+        assert edge.request("GET", path, headers=headers).status == 502
+        assert edge.request("PUT", path, headers=headers, body=secret.encode() * 5000).status == 500
+        assert edge.raw(f"GET /{secret} HTTP/1.1\r\nHost: {secret} x\r\n\r\n".encode()).status == 400
+        assert edge.raw(f"GET / HTTP/1.1\r\nX-{secret}: {'a' * 9000}\r\n\r\n".encode()).status == 431
+        assert edge.said.read_text() == ""
+
+    @pytest.mark.parametrize(
         "target",
         [
             b'/clients/a"b/documents/1',
@@ -565,3 +459,177 @@ class TestAccessLog:
         assert edge.log_line(loud)["level"] == "ERROR"
         text = edge.access_log.read_text()
         assert not any(value in text for value in quiet)
+
+
+SECURITY_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+}
+
+
+class TestHardening:
+    """What a browser is told, and what no client gets."""
+
+    @pytest.mark.parametrize(
+        "request_bytes",
+        [
+            b"GET /clients/acme/documents/7 HTTP/1.1\r\nHost: r\r\n\r\n",
+            b"GET /health HTTP/1.1\r\nHost: r\r\n\r\n",
+            b"GET /nginx-health HTTP/1.1\r\nHost: r\r\n\r\n",
+            b"GET /nothing HTTP/1.1\r\nHost: r\r\n\r\n",
+            b"BREW /health HTTP/1.1\r\nHost: r\r\n\r\n",
+            b"this is no request\r\n\r\n",
+        ],
+    )
+    def test_every_answer_has_the_security_headers_once(self, edge: Edge, request_bytes: bytes) -> None:
+        """Those of the service, and nginx's own errors; over plain HTTP nothing is said of HTTPS."""
+        answer = edge.raw(request_bytes)
+        assert {name: answer.header(name) for name in SECURITY_HEADERS} == {
+            name: [value] for name, value in SECURITY_HEADERS.items()
+        }
+        assert answer.header("Strict-Transport-Security") == []
+
+    @pytest.mark.parametrize("upstream_says", ["private, max-age=60", ""])
+    def test_what_is_a_tenants_is_never_kept_on_the_way(self, edge: Edge, upstream_says: str) -> None:
+        """Whatever the service says of it, and its errors too."""
+        says = {"Cache_Control": upstream_says} if upstream_says else {}
+        for upstream in edge.upstreams:
+            upstream.answer = reply(200, b"{}", **says)
+        for method, path in (("GET", DOCUMENT), ("PUT", UPLOAD), ("GET", "/clients"), ("BREW", DOCUMENT)):
+            assert edge.request(method, path).header("Cache-Control") == ["no-store"], path
+        assert edge.request("GET", "/docs").header("Cache-Control") == [upstream_says][: len(says)]
+
+    def test_the_documentations_page_may_load_what_it_needs(self, edge: Edge) -> None:
+        """FastAPI's page has its code from a CDN; nothing else may."""
+        (policy,) = edge.request("GET", "/docs").header("Content-Security-Policy")
+        assert "script-src 'unsafe-inline' https://cdn.jsdelivr.net" in policy
+        assert "frame-ancestors 'none'" in policy
+
+
+def shortened(balancer: LoadBalancer, *directives: str) -> None:
+    """Give a rendered configuration shorter time-outs, each of which it must have."""
+    site = balancer.config_dir / "robin.conf"
+    text = site.read_text()
+    for directive in directives:
+        text, count = re.subn(rf"^(    {directive}) \d+s;", r"\1 500ms;", text, flags=re.MULTILINE)
+        assert count == 1, directive
+    site.write_text(text)
+
+
+class TestSlowClients:
+    """Who holds a connection and says nothing is cut off, and leaves the services alone."""
+
+    @pytest.fixture
+    def edge(self, tmp_path: Path, upstreams: list[Upstream]) -> Iterator[Edge]:
+        """The real configuration, less patient."""
+        port = free_port()
+        balancer = load_balancer(tmp_path, port, upstreams)
+        balancer.write()
+        shortened(balancer, "client_header_timeout", "client_body_timeout", "send_timeout")
+        with running(balancer, port, upstreams) as running_edge:
+            yield running_edge
+
+    def test_headers_that_do_not_come_in_time_end_the_connection(self, edge: Edge) -> None:
+        """The time is for all of them: one more each moment does not help."""
+        with socket.create_connection(("127.0.0.1", edge.port), timeout=10) as connection:
+            connection.sendall(b"GET /health HTTP/1.1\r\nHost: r\r\n")
+
+            def dribble() -> bool:
+                try:
+                    connection.sendall(b"X-A: b\r\n")
+                except OSError:
+                    return True
+                return False
+
+            eventually(dribble, "nginx has closed the connection")
+        assert received(edge) == []
+
+    def test_a_body_that_stops_is_given_up(self, edge: Edge) -> None:
+        """Both sides are closed: no worker of the service waits for the rest."""
+        with socket.create_connection(("127.0.0.1", edge.port), timeout=10) as connection:
+            connection.sendall(f"PUT {UPLOAD} HTTP/1.1\r\nHost: r\r\nContent-Length: 100\r\n\r\nx".encode())
+            assert ended(connection)
+        assert "408" in edge.access_log.read_text()
+
+    def test_one_address_gets_its_connections_and_no_more(
+        self, tmp_path: Path, upstreams: list[Upstream]
+    ) -> None:
+        """Two uploads are under way; a third request is refused, and taken when one has ended."""
+        port = free_port()
+        balancer = load_balancer(tmp_path, port, upstreams, connections_per_address=2)
+        balancer.write()
+        with running(balancer, port, upstreams) as edge:
+            busy = [socket.create_connection(("127.0.0.1", port), timeout=10) for _ in range(2)]
+            head = f"PUT {UPLOAD} HTTP/1.1\r\nHost: r\r\nContent-Length: 100\r\n\r\nx"
+            for connection in busy:
+                connection.sendall(head.encode())
+            refused = eventually(
+                lambda: next((a for a in [edge.request("GET", DOCUMENT)] if a.status == 429), None),
+                "the third is refused",
+            )
+            assert (refused.problem["title"], refused.header("Retry-After")) == ("Too Many Requests", ["2"])
+            for connection in busy:
+                connection.close()
+            eventually(lambda: edge.request("GET", DOCUMENT).status == 200, "there is room again")
+
+
+def ended(connection: socket.socket) -> bool:
+    """Wait until the other side closes, and say that it did."""
+    try:
+        while connection.recv(4096):
+            pass
+    except ConnectionResetError:
+        pass
+    return True
+
+
+class TestFloodGuard:
+    """Where everybody must say who he is, each credential has a rate."""
+
+    @pytest.fixture
+    def edge(self, tmp_path: Path, upstreams: list[Upstream]) -> Iterator[Edge]:
+        """Two requests a second, so that a few are a flood."""
+        port = free_port()
+        balancer = load_balancer(tmp_path, port, upstreams, auth_mode="required", requests_per_second=2)
+        balancer.write()
+        with running(balancer, port, upstreams) as running_edge:
+            yield running_edge
+
+    @pytest.mark.parametrize(
+        ("mine", "others"),
+        [
+            ({"X-API-Key": "one"}, {"X-API-Key": "two"}),
+            ({"Authorization": "Bearer one"}, {"Authorization": "Bearer two"}),
+            ({"X-API-Key": "one", "Authorization": "Bearer a"}, {"X-API-Key": "two"}),
+            ({}, {"X-API-Key": "two"}),
+        ],
+    )
+    def test_a_flood_is_refused_and_nobody_elses_request(
+        self, edge: Edge, mine: dict[str, str], others: dict[str, str]
+    ) -> None:
+        """429 with Retry-After as problem+json; another credential is served meanwhile."""
+        with ThreadPoolExecutor(12) as pool:
+            answers = list(pool.map(lambda _: edge.request("GET", DOCUMENT, headers=mine), range(12)))
+        refused = [answer for answer in answers if answer.status == 429]
+        assert len(refused) >= 8
+        assert {answer.status for answer in answers} == {200, 429}
+        assert {answer.problem["title"] for answer in refused} == {"Too Many Requests"}
+        assert [answer.header("Retry-After") for answer in refused] == [["2"]] * len(refused)
+        assert edge.request("GET", DOCUMENT, headers=others).status == 200
+
+    def test_without_a_credential_each_client_has_its_own(self, edge: Edge) -> None:
+        """As far as its address and the path tell."""
+        with ThreadPoolExecutor(8) as pool:
+            answers = pool.map(lambda _: edge.request("GET", DOCUMENT).status, range(8))
+        assert 429 in set(answers)
+        assert edge.request("GET", "/clients/other/documents/1").status == 200
+
+    def test_in_open_mode_nobody_is_limited(self, tmp_path: Path, upstreams: list[Upstream]) -> None:
+        """The demonstration and the benchmarks come from one address."""
+        port = free_port()
+        balancer = load_balancer(tmp_path, port, upstreams, requests_per_second=1)
+        balancer.write()
+        with running(balancer, port, upstreams) as edge, ThreadPoolExecutor(8) as pool:
+            assert {*pool.map(lambda _: edge.request("GET", DOCUMENT).status, range(24))} == {200}
