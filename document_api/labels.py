@@ -1,4 +1,4 @@
-"""Metric labels whose values come from clients, kept few: one time series for each value lives for ever."""
+"""Values that come from clients, as telemetry may have them: few, for each makes a time series, and none a text of theirs."""
 
 from typing import Final
 
@@ -37,5 +37,5 @@ class BoundedLabel:
 
 
 def media_type_label(media_type: str) -> str:
-    """Return the label `file_type` for a media type, which clients choose freely."""
+    """Return what is recorded as `file_type` of a media type, which clients choose freely."""
     return media_type if media_type in _MEDIA_TYPES else OTHER

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
+from observability.exceptions import exception_text
 from observability.signals import HealthStatus
 from observability.telemetry import Telemetry
 
@@ -75,7 +76,7 @@ async def _checked(check: Check, deadline_seconds: float) -> _Result:
     except TimeoutError:
         return _Result(HealthStatus.UNHEALTHY, f"took longer than {deadline_seconds} s")
     except Exception as error:  # noqa: BLE001  whatever a component throws, it is unhealthy, and the answer says so
-        return _Result(HealthStatus.UNHEALTHY, f"failed: {error}")
+        return _Result(HealthStatus.UNHEALTHY, f"failed: {exception_text(error)}")
 
 
 def overall(statuses: Mapping[str, HealthStatus]) -> HealthStatus:

@@ -2,16 +2,17 @@
 
 import json
 import logging
+import re
 import sys
-import traceback
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, Final, TextIO
 
 from opentelemetry import trace
-from opentelemetry.semconv.attributes import exception_attributes
 
 from observability import otlp
 from observability.context import current_request
+from observability.exceptions import WITHHELD, attributes_of, exception_stack
 from observability.signals import Attribute
 
 # Chatty libraries, whose INFO lines repeat what our spans say; the last warns of every client's mistake.
@@ -30,6 +31,21 @@ _SEVERITIES: Final = {
 _CORRELATION_ID: Final = Attribute.CORRELATION_ID.value
 _CLIENT_ID: Final = Attribute.CLIENT_ID.value
 _OF_THE_EXPORT: Final = ("opentelemetry", "observability.batches")
+# Whose messages are told with all that is put into them: our own, and libraries of which somebody has read what they say.
+_OWN: Final = ("access", "data_store", "document_api", "observability")
+_KNOWN: Final = ("alembic", "uvicorn", "opentelemetry.exporter", "opentelemetry.sdk.metrics")
+# asyncio's begin with these; then come the values of whoever failed.
+_BEGINNINGS: Final = (
+    "Task exception was never retrieved",
+    "Future exception was never retrieved",
+    "Exception in callback",
+    "Task was destroyed but it is pending!",
+    "Unhandled exception in event loop",
+)
+# What a traceback tells apart from lines of code and texts of exceptions: frames, and types.
+_FRAMES: Final = re.compile(
+    r'^(?:Traceback .*|  File ".*", line \d+, in .*|[\w.]+(?:Error|Exception)\b)', re.MULTILINE
+)
 _encode: Final = json.JSONEncoder(default=str).encode
 
 
@@ -40,7 +56,7 @@ class _Entry:
 
     def __init__(self, record: logging.LogRecord) -> None:
         self.record = record
-        self.message = record.getMessage()
+        self.message = _message(record)
         self.context_data: Mapping[str, Any] = getattr(record, "context_data", {})
         self.error = record.exc_info[1] if record.exc_info else None
         self.request = current_request()
@@ -53,7 +69,7 @@ class _Entry:
         if request is not None and request.client_id is not None:
             context.setdefault("client_id", request.client_id)
         if self.error is not None:
-            context["exception"] = "".join(traceback.format_exception(self.error))
+            context["exception"] = exception_stack(self.error)
         return _encode(
             {
                 "timestamp": round(record.created, 6),
@@ -92,10 +108,29 @@ class _Entry:
                 attributes[_CLIENT_ID] = request.client_id
         attributes.update(otlp.flattened(self.context_data, "context_data."))
         if error is not None:
-            attributes[exception_attributes.EXCEPTION_TYPE] = type(error).__name__
-            attributes[exception_attributes.EXCEPTION_MESSAGE] = str(error)
-            attributes[exception_attributes.EXCEPTION_STACKTRACE] = "".join(traceback.format_exception(error))
+            attributes.update(attributes_of(error))
         return attributes
+
+
+def _message(record: logging.LogRecord) -> str:
+    """Return a record's message; of a library that nobody has read, without the values that are put into it."""
+    package = record.name.partition(".")[0]
+    if package in _OWN:
+        return record.getMessage()
+    if record.name.startswith(_KNOWN):
+        return _without_texts(record.getMessage())
+    if record.args:
+        return str(record.msg)
+    beginning = next((each for each in _BEGINNINGS if str(record.msg).startswith(each)), None)
+    return beginning or WITHHELD
+
+
+def _without_texts(message: str) -> str:
+    """Return a message; of a traceback inside of it, as uvicorn logs one of a failed start, frames and types only."""
+    if "\n" not in message:
+        return message
+    first, _, rest = message.partition("\n")
+    return "\n".join((first, *_FRAMES.findall(rest)))
 
 
 def _severity(level: int) -> tuple[int, str]:
@@ -115,7 +150,7 @@ class _Outlets(logging.Handler):
         self._sink = sink
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write the record; what fails here is told on stderr, as in every handler."""
+        """Write the record; what fails here is told on stderr, as in every handler, but without the record's values."""
         try:
             entry = _Entry(record)
             # First, so that it goes out even where stdout takes nothing any more. The exporter's own complaints stay out:
@@ -124,8 +159,9 @@ class _Outlets(logging.Handler):
                 self._sink(entry.otlp())
             self._stdout.write(f"{entry.line(self._service)}\n")
             self._stdout.flush()
-        except Exception:  # noqa: BLE001  logging's own contract
-            self.handleError(record)
+        except Exception as error:  # noqa: BLE001  logging's own contract
+            with suppress(OSError):  # nobody is left who could be told
+                sys.stderr.write(f"A line of {record.name} was lost.\n{exception_stack(error)}")
 
 
 def configure_logging(service_name: str, level: str, sink: Callable[[bytes], None] | None = None) -> None:

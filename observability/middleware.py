@@ -2,8 +2,9 @@
 
 import asyncio
 import logging
+import re
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -17,13 +18,12 @@ from opentelemetry.semconv.attributes import (
     network_attributes,
     server_attributes,
     url_attributes,
-    user_agent_attributes,
 )
 from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from observability.context import RequestContext, accept_correlation_id, enter_request
+from observability.context import CLIENT_ID_PATTERN, RequestContext, accept_correlation_id, enter_request
 from observability.problems import error_type_of, problem_response
 from observability.propagation import TRACE_HEADERS, incoming_context, traceparent_of
 from observability.signals import CORRELATION_HEADER, HEALTH_ROUTE, METHODS, UNMATCHED_ROUTE, ErrorType
@@ -36,9 +36,13 @@ HEALTH_PATHS: Final = frozenset({HEALTH_ROUTE})
 _REFUSED: Final = HTTPStatus.BAD_REQUEST.value
 _FAILED: Final = HTTPStatus.INTERNAL_SERVER_ERROR.value
 _CORRELATION_HEADER: Final = CORRELATION_HEADER.lower()
-_READ_HEADERS: Final = {name.encode(): name for name in (_CORRELATION_HEADER, "user-agent", *TRACE_HEADERS)}
+_READ_HEADERS: Final = {name.encode(): name for name in (_CORRELATION_HEADER, *TRACE_HEADERS)}
 CLIENT_CLOSED_REQUEST: Final = 499  # nginx's status for a client that went away before the answer
 _IDS: Final = RandomIdGenerator()
+# What a path may hold in these places to be recorded: anything else that a client puts there may be private.
+_PLACE: Final = re.compile(r"\{(\w+)\}")
+_PLACED: Final = {"client_id": re.compile(CLIENT_ID_PATTERN), "doc_id": re.compile("[0-9]{1,19}")}
+_PROTOCOL_VERSIONS: Final = frozenset({"1.0", "1.1", "2", "3"})
 
 
 class _Exchange:
@@ -63,6 +67,17 @@ class _Exchange:
         return getattr(route, "path_format", None) or getattr(route, "path", None) or UNMATCHED_ROUTE
 
     @property
+    def path(self) -> str:
+        """The path in the shape of the route; what does not belong there stays a place of the template."""
+        values = self.scope.get("path_params", {})
+
+        def placed(place: re.Match[str]) -> str:
+            shape, value = _PLACED.get(place[1]), values.get(place[1])
+            return value if shape and value and shape.fullmatch(value) else place[0]
+
+        return _PLACE.sub(placed, self.route)
+
+    @property
     def error_type(self) -> str | None:
         """The closed-list reason of an answer of 400 or more, or of one that broke off."""
         if self.status < _REFUSED and not self.broken_off:
@@ -81,15 +96,23 @@ class ObservabilityMiddleware:
 
     Health requests count in the metrics and make neither span nor line. `trust_baggage` is for services that nothing
     outside can call: it keeps the caller's baggage, and lets the caller decide that a trace is not recorded.
+    `client_label` bounds the label of a tenant; without it, requests are not counted by tenant.
     """
 
     def __init__(
-        self, app: ASGIApp, *, telemetry: Telemetry, slow_request_seconds: float, trust_baggage: bool = False
+        self,
+        app: ASGIApp,
+        *,
+        telemetry: Telemetry,
+        slow_request_seconds: float,
+        trust_baggage: bool = False,
+        client_label: Callable[[str], str] | None = None,
     ) -> None:
         self.app = app
         self._telemetry = telemetry
         self._slow_request_seconds = slow_request_seconds
         self._trust_caller = trust_baggage
+        self._client_label = client_label
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request; everything but HTTP passes untouched."""
@@ -158,6 +181,11 @@ class ObservabilityMiddleware:
         metrics.http_request_duration(seconds, **labels)
         if error_type:
             metrics.http_errors(1, **labels, error_type=error_type)
+        client_id = exchange.request.client_id
+        if client_id is not None and self._client_label is not None:
+            metrics.tenant_requests(
+                1, client=self._client_label(client_id), status=f"{exchange.status // 100}xx"
+            )
         if not exchange.quiet:
             self._log(exchange, route, seconds)
         _end(span, exchange, route, error_type)
@@ -200,20 +228,20 @@ def _identify(message: Message, request: RequestContext, span: SpanContext) -> N
 
 
 def _request_attributes(exchange: _Exchange) -> dict[str, Any]:
+    """Return what is known before the route; nothing of the client's own text, such as its path or user agent."""
     scope = exchange.scope
-    attributes = {
+    attributes: dict[str, Any] = {
         http_attributes.HTTP_REQUEST_METHOD: exchange.method,
-        url_attributes.URL_PATH: scope["path"],
-        url_attributes.URL_SCHEME: scope.get("scheme", "http"),
-        network_attributes.NETWORK_PROTOCOL_VERSION: scope.get("http_version", "1.1"),
+        url_attributes.URL_SCHEME: "https" if scope.get("scheme") == "https" else "http",
     }
+    version = scope.get("http_version", "1.1")
+    if version in _PROTOCOL_VERSIONS:
+        attributes[network_attributes.NETWORK_PROTOCOL_VERSION] = version
     address, port = scope.get("server") or (None, None)
     if address is not None:
         attributes[server_attributes.SERVER_ADDRESS] = address
     if port is not None:  # a Unix socket has none
         attributes[server_attributes.SERVER_PORT] = port
-    if user_agent := exchange.headers.get("user-agent"):
-        attributes[user_agent_attributes.USER_AGENT_ORIGINAL] = user_agent
     return attributes
 
 
@@ -222,6 +250,7 @@ def _end(span: trace.Span, exchange: _Exchange, route: str, error_type: str | No
     if route != UNMATCHED_ROUTE:
         span.update_name(f"{exchange.method} {route}")
         span.set_attribute(http_attributes.HTTP_ROUTE, route)
+        span.set_attribute(url_attributes.URL_PATH, exchange.path)
     span.set_attribute(http_attributes.HTTP_RESPONSE_STATUS_CODE, exchange.status)
     if error_type:
         span.set_attribute(error_attributes.ERROR_TYPE, error_type)

@@ -28,7 +28,6 @@ _fixed32: Final = struct.Struct("<I").pack
 # Tags: field number << 3 | wire type (0 varint, 1 eight bytes, 2 length and bytes, 5 four bytes).
 _TRACE_ID: Final = b"\x0a\x10"
 _SPAN_ID: Final = b"\x12\x08"
-_TRACE_STATE: Final = b"\x1a"
 _PARENT_SPAN_ID: Final = b"\x22\x08"
 _NAME: Final = b"\x2a"
 _KIND: Final = b"\x30"
@@ -146,7 +145,6 @@ def span(
     *,
     trace_id: int,
     span_id: int,
-    trace_state: str,
     parent_id: int | None,
     parent_is_remote: bool,
     name: str,
@@ -165,7 +163,6 @@ def span(
                 trace_id.to_bytes(16, "big"),
                 _SPAN_ID,
                 span_id.to_bytes(8, "big"),
-                _text(_TRACE_STATE, trace_state) if trace_state else b"",
                 _PARENT_SPAN_ID + parent_id.to_bytes(8, "big") if parent_id else b"",
                 _text(_NAME, name),
                 _KIND,

@@ -46,7 +46,10 @@ _TITLES: Final = {413: "Content Too Large", 422: "Unprocessable Content"}
 
 
 class Problem(Exception):  # noqa: N818  RFC 9457's own word
-    """A refusal or failure that is answered with `status` and said to the client in `detail`."""
+    """A refusal or failure that is answered with `status` and said to the client in `detail`.
+
+    Telemetry is told the detail, too: of what was sent it quotes nothing but numbers and IDs.
+    """
 
     status: int = 500
 
@@ -111,13 +114,18 @@ def problem_response(
     status: int, detail: str, headers: Mapping[str, str] | None = None, **members: object
 ) -> JSONResponse:
     """Return the answer for a problem, and note it on the request's span."""
+    return _response(problem_body(status, detail, **members), headers, recorded=detail)
+
+
+def _response(
+    body: Mapping[str, Any], headers: Mapping[str, str] | None = None, *, recorded: str
+) -> JSONResponse:
+    """Return the answer with such a body; `recorded` is what telemetry is told where the detail quotes what was sent."""
     request = current_request()
     if request is not None:
-        request.error_type = error_type_of(status)
-    trace.get_current_span().set_attribute(Attribute.PROBLEM_DETAIL, detail)
-    return JSONResponse(
-        problem_body(status, detail, **members), status, headers=dict(headers or {}), media_type=PROBLEM_JSON
-    )
+        request.error_type = error_type_of(body["status"])
+    trace.get_current_span().set_attribute(Attribute.PROBLEM_DETAIL, recorded)
+    return JSONResponse(body, body["status"], headers=dict(headers or {}), media_type=PROBLEM_JSON)
 
 
 async def _on_problem(_request: Request, error: Exception) -> JSONResponse:
@@ -134,7 +142,8 @@ async def _on_http_exception(request: Request, error: Exception) -> JSONResponse
         404: f"Nothing is served at {request.scope['path']}.",
         405: f"{request.method} is not allowed here; allowed: {(error.headers or {}).get('Allow', 'see the API')}.",
     }.get(error.status_code, str(error.detail))
-    return problem_response(error.status_code, detail, error.headers)
+    body = problem_body(error.status_code, detail)
+    return _response(body, error.headers, recorded=body["title"])
 
 
 async def _on_invalid_request(_request: Request, error: Exception) -> JSONResponse:
@@ -144,7 +153,14 @@ async def _on_invalid_request(_request: Request, error: Exception) -> JSONRespon
         for item in error.errors()
     ]
     detail = "; ".join(f"{item['field']}: {item['message']}" for item in errors)
-    return problem_response(422, detail, errors=errors)
+    recorded = "; ".join(map(_kind_of_mistake, error.errors()))
+    return _response(problem_body(422, detail, errors=errors), recorded=recorded)
+
+
+def _kind_of_mistake(error: Mapping[str, Any]) -> str:
+    """Return which field is wrong in what way, in words of ours and pydantic's; an unknown field's name is the client's."""
+    place = error["loc"][:-1] if error["type"] == "extra_forbidden" else error["loc"]
+    return f"{'.'.join(map(str, place))}: {error['type']}"
 
 
 def install_problem_handlers(app: FastAPI) -> None:

@@ -6,7 +6,6 @@ SDK's own cost five times as much (docs/adr/0009).
 
 import random
 import time
-import traceback
 from collections.abc import Callable, Mapping
 from typing import Final
 
@@ -19,6 +18,7 @@ from opentelemetry.util.types import Attributes, AttributeValue
 
 from observability import otlp
 from observability.context import RequestContext, current_request
+from observability.exceptions import attributes_of
 from observability.signals import Attribute
 
 Sink = Callable[[bytes], None]
@@ -106,15 +106,11 @@ class RecordingSpan(trace.Span):
         timestamp: int | None = None,
         escaped: bool = False,  # noqa: FBT001, FBT002  the API's signature
     ) -> None:
-        """Add the event `exception` of the semantic conventions."""
-        kind = type(exception)
-        module = "" if kind.__module__ == "builtins" else f"{kind.__module__}."
+        """Add the event `exception` of the semantic conventions, without a text that may quote what was sent."""
         self.add_event(
             "exception",
             {
-                exception_attributes.EXCEPTION_TYPE: f"{module}{kind.__qualname__}",
-                exception_attributes.EXCEPTION_MESSAGE: str(exception),
-                exception_attributes.EXCEPTION_STACKTRACE: "".join(traceback.format_exception(exception)),
+                **attributes_of(exception),
                 **({exception_attributes.EXCEPTION_ESCAPED: True} if escaped else {}),
                 **(attributes or {}),
             },
@@ -137,7 +133,6 @@ class RecordingSpan(trace.Span):
             otlp.span(
                 trace_id=context.trace_id,
                 span_id=context.span_id,
-                trace_state=context.trace_state.to_header() if context.trace_state else "",
                 parent_id=self._parent_id,
                 parent_is_remote=self._parent_is_remote,
                 name=self.name,
@@ -183,7 +178,6 @@ class Tracer:
             random.getrandbits(64),
             is_remote=False,
             trace_flags=TraceFlags(flags),
-            trace_state=parent.trace_state if parent else None,
         )
         if not flags & TraceFlags.SAMPLED:
             return NonRecordingSpan(own)

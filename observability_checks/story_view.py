@@ -8,7 +8,7 @@ from rich.text import Text
 from observability_checks.story import MetricPoint, Statement, Story, StoryLine, StorySpan
 
 # Shown with a span; the rest is one click away in Jaeger.
-_HIDDEN_PREFIXES = ("otel.", "span.", "network.", "url.", "user_agent.", "server.", "internal.")
+_HIDDEN_PREFIXES = ("otel.", "span.", "network.", "url.", "server.", "internal.")
 # The statement's text has a section of its own.
 _HIDDEN = {"db.query.text", "correlation_id", "client_id", "error", "http.request.method", "http.route"}
 _LEVEL_STYLES = {"DEBUG": "dim", "WARNING": "yellow", "ERROR": "bold red", "CRITICAL": "bold red"}

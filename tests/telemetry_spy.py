@@ -118,6 +118,12 @@ class TelemetrySpy:
         records = log_records_of(self._request("logs"))
         return [record for record in records if level in (None, record.log_record.severity_text)]
 
+    def everything(self) -> str:
+        """Return all that was recorded of all three signals, as text to search."""
+        return "\n".join(
+            (*(span.to_json() for span in self.spans()), *map(repr, self.logs()), self.metrics_data().to_json())
+        )
+
     def _request(self, signal: str) -> bytes:
         outlet = self.telemetry.providers[signal]
         assert isinstance(outlet, Kept)

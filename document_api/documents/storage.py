@@ -103,7 +103,7 @@ class FileStorage:
             file.flush()
             if Path(file.name).read_bytes() != content:
                 msg = f"{self._incoming} does not give back what was written"
-                raise OSError(msg)
+                raise OSError(errno.EIO, msg)
 
 
 class IncomingFile:

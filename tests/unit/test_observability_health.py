@@ -1,6 +1,7 @@
 """Health checks run side by side, each with a deadline, and every result is counted."""
 
 import asyncio
+import errno
 import gc
 import time
 
@@ -24,7 +25,7 @@ async def degraded() -> HealthStatus:
 
 async def failing() -> HealthStatus:
     """Be ill."""
-    raise OSError("disk on fire")
+    raise OSError(errno.EIO, "disk on fire", "/documents/acme")
 
 
 async def hanging() -> HealthStatus:
@@ -38,7 +39,7 @@ async def test_a_check_that_fails_is_unhealthy_and_says_why(telemetry: Telemetry
     statuses = await run_checks({"disk": failing}, telemetry.telemetry, deadline_seconds=1)
 
     assert statuses == {"disk": "unhealthy"}
-    assert telemetry.messages("WARN") == ["Unhealthy: disk failed: disk on fire"]
+    assert telemetry.messages("WARN") == ["Unhealthy: disk failed: OSError: EIO: Input/output error"]
 
 
 async def test_a_check_that_hangs_is_unhealthy_after_its_deadline(telemetry: TelemetrySpy) -> None:

@@ -23,12 +23,14 @@ from observability import (
     current_correlation_id,
     install_problem_handlers,
 )
+from observability.exceptions import WITHHELD
 from observability.signals import (
     HTTP_ERRORS,
     HTTP_IN_PROGRESS,
     HTTP_REQUEST_DURATION,
     HTTP_REQUESTS,
 )
+from tests.canaries import ADDRESS, API_KEY, CANARIES, CARD, JWT, MAIL, NAME
 from tests.telemetry_spy import TelemetrySpy
 
 KEPT = "0f8fad5b-d9cb-469f-a165-70867728950e"
@@ -41,9 +43,9 @@ def application(spy: TelemetrySpy, **options: Any) -> FastAPI:
     app = FastAPI(telemetry={"tracing": False, "metrics": False, "logs": False})
     router = APIRouter(prefix="/clients/{client_id}")
 
-    @router.get("/things/{thing}")
-    async def get_thing(client_id: ClientId, thing: int) -> dict[str, Any]:
-        return {"client": client_id, "thing": thing, "baggage": dict(baggage.get_all())}
+    @router.get("/things/{doc_id}")
+    async def get_thing(client_id: ClientId, doc_id: int) -> dict[str, Any]:
+        return {"client": client_id, "thing": doc_id, "baggage": dict(baggage.get_all())}
 
     @app.get("/refused")
     async def refused() -> None:
@@ -146,14 +148,14 @@ async def test_the_span_is_named_by_the_route(client: httpx.AsyncClient, telemet
     """A SERVER span by the template, with the stable HTTP attributes, the ID and the tenant."""
     await client.get("/clients/acme/things/7?secret=1", headers={"X-Correlation-ID": KEPT})
 
-    span = telemetry.span("GET /clients/{client_id}/things/{thing}")
+    span = telemetry.span("GET /clients/{client_id}/things/{doc_id}")
     assert span.kind is SpanKind.SERVER
     assert span.status.status_code is StatusCode.UNSET
     attributes = dict(span.attributes or {})
     assert attributes == {
         **attributes,
         "http.request.method": "GET",
-        "http.route": "/clients/{client_id}/things/{thing}",
+        "http.route": "/clients/{client_id}/things/{doc_id}",
         "http.response.status_code": 200,
         "url.path": "/clients/acme/things/7",
         "url.scheme": "http",
@@ -164,6 +166,90 @@ async def test_the_span_is_named_by_the_route(client: httpx.AsyncClient, telemet
     }
     assert "secret" not in str(attributes)
     assert "error.type" not in attributes
+
+
+async def test_the_text_of_an_unhandled_exception_is_withheld(
+    client: httpx.AsyncClient, telemetry: TelemetrySpy
+) -> None:
+    """It may quote what was sent; span and line tell type and frames."""
+    await client.get("/broken")
+
+    (event,) = telemetry.span("GET /broken").events
+    (record,) = telemetry.logs("ERROR")
+    for attributes in (event.attributes or {}, record.log_record.attributes or {}):
+        assert attributes["exception.type"] == "RuntimeError"
+        assert attributes["exception.message"] == WITHHELD
+        assert "in broken\n" in str(attributes["exception.stacktrace"])
+    assert SECRET not in telemetry.everything()
+
+
+# What a client may put where a document's number or a client's ID belongs, or where nothing is served.
+STRANGE_PATHS = {
+    f"/clients/{MAIL}/things/7": "/clients/{client_id}/things/7",
+    f"/clients/acme/things/{API_KEY}": "/clients/acme/things/{doc_id}",
+    f"/clients/acme/things/{MAIL}?mail={MAIL}": "/clients/acme/things/{doc_id}",
+    f"/clients/{MAIL}/things/{JWT}": "/clients/{client_id}/things/{doc_id}",
+    f"/clients/acme/things/7/{MAIL}": None,
+    f"/{MAIL}": None,
+    f"/clients/{MAIL}/things/7/": None,
+}
+
+
+@pytest.mark.parametrize(("path", "recorded"), STRANGE_PATHS.items())
+async def test_a_path_is_recorded_in_the_shape_of_its_route(
+    client: httpx.AsyncClient, telemetry: TelemetrySpy, path: str, recorded: str | None
+) -> None:
+    """A path that is not served is told to the client, and to nobody else."""
+    answer = await client.get(path, follow_redirects=False)
+
+    assert answer.status_code in {307, 404, 422}
+    (span,) = telemetry.spans()
+    assert (span.attributes or {}).get("url.path") == recorded
+    assert_clean(telemetry)
+
+
+PRIVATE_HEADERS = {
+    "User-Agent": f"{NAME} <{MAIL}>",
+    "Authorization": f"Bearer {JWT}",
+    "X-API-Key": API_KEY,
+    "Cookie": f"session={JWT}",
+    "Referer": f"https://robin/{MAIL}",
+    "X-Forwarded-For": ADDRESS,
+    "X-Forwarded-Proto": MAIL,
+    "X-Correlation-ID": MAIL,
+    "traceparent": TRACEPARENT,
+    "tracestate": f"mail={MAIL}",
+    "baggage": f"client_id={MAIL},{MAIL}",
+    "Host": "203.0.113.77",
+}
+
+
+@pytest.mark.parametrize("path", ["/clients/acme/things/1", "/refused", "/broken", "/nowhere"])
+async def test_no_header_of_a_client_is_recorded(
+    client: httpx.AsyncClient, telemetry: TelemetrySpy, path: str
+) -> None:
+    """However the request ends."""
+    await client.get(path, headers=PRIVATE_HEADERS, params={"q": CARD})
+
+    assert telemetry.spans()
+    assert_clean(telemetry)
+
+
+async def test_what_a_server_says_of_a_connection_is_one_of_few_words(telemetry: TelemetrySpy) -> None:
+    """A proxy's header can be the scheme, and a parser's text the version."""
+    scope = request_scope() | {"scheme": MAIL, "http_version": MAIL, "method": MAIL}
+    await drive(application(telemetry), scope)
+
+    attributes = telemetry.attributes("_OTHER")
+    assert attributes["url.scheme"] == "http"
+    assert "network.protocol.version" not in attributes
+    assert_clean(telemetry)
+
+
+def assert_clean(telemetry: TelemetrySpy) -> None:
+    """Look for every canary in all that was recorded."""
+    told = telemetry.everything()
+    assert [canary for canary in CANARIES if canary in told] == []
 
 
 async def test_a_request_makes_one_span(client: httpx.AsyncClient, telemetry: TelemetrySpy) -> None:
@@ -178,7 +264,7 @@ async def test_metrics_are_labelled_by_the_route(client: httpx.AsyncClient, tele
     for thing in range(3):
         await client.get(f"/clients/c{thing}/things/{thing}")
 
-    labels = ("GET", "/clients/{client_id}/things/{thing}", "200")
+    labels = ("GET", "/clients/{client_id}/things/{doc_id}", "200")
     assert telemetry.series(HTTP_REQUESTS) == {labels: 3}
     assert telemetry.series(HTTP_REQUEST_DURATION) == {labels: 3}
     assert telemetry.series(HTTP_ERRORS) == {}
@@ -206,7 +292,7 @@ async def test_a_method_that_a_route_does_not_allow_is_labelled_by_the_route(
     assert answer.status_code == 405
     assert answer.headers["Allow"] == "GET"
     assert telemetry.series(HTTP_ERRORS) == {
-        ("DELETE", "/clients/{client_id}/things/{thing}", "405", "method_not_allowed"): 1
+        ("DELETE", "/clients/{client_id}/things/{doc_id}", "405", "method_not_allowed"): 1
     }
 
 
@@ -446,12 +532,12 @@ async def test_each_request_has_one_line_at_its_end(
     await client.get("/clients/acme/things/1", headers={"X-Correlation-ID": KEPT})
 
     (line,) = telemetry.logs("INFO")
-    assert line.log_record.body == "GET /clients/{client_id}/things/{thing} 200"
+    assert line.log_record.body == "GET /clients/{client_id}/things/{doc_id} 200"
     attributes = dict(line.log_record.attributes or {})
     assert attributes["correlation_id"] == KEPT
     assert attributes["client_id"] == "acme"
     assert (attributes["context_data.method"], attributes["context_data.status"]) == ("GET", 200)
-    assert attributes["context_data.path"] == "/clients/{client_id}/things/{thing}"
+    assert attributes["context_data.path"] == "/clients/{client_id}/things/{doc_id}"
     duration: Any = attributes["context_data.duration"]
     assert duration > 0
     assert line.log_record.trace_id == telemetry.spans()[0].context.trace_id

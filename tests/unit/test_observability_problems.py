@@ -5,11 +5,14 @@ from collections.abc import AsyncIterator, Iterator
 import httpx
 import pytest
 from fastapi import FastAPI, HTTPException
+from pydantic import BaseModel, ConfigDict
 
 from observability import ClientId, NotFound, Problem, Unavailable, install_problem_handlers
 from observability.context import RequestContext, enter_request
 from observability.problems import error_type_of, is_server_error, problem_body
 from observability.signals import ErrorType
+from tests.canaries import MAIL
+from tests.telemetry_spy import TelemetrySpy
 
 KEPT = "0f8fad5b-d9cb-469f-a165-70867728950e"
 
@@ -46,6 +49,10 @@ async def client() -> AsyncIterator[httpx.AsyncClient]:
     @app.get("/framework")
     async def framework() -> None:
         raise HTTPException(413, "Too long.")
+
+    @app.post("/form")
+    async def form(form: Form) -> int:
+        return form.number
 
     install_problem_handlers(app)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://robin") as client:
@@ -131,6 +138,37 @@ async def test_the_frameworks_own_refusals_have_the_same_shape(client: httpx.Asy
 async def test_a_broken_host_header_is_no_failure_of_the_server(client: httpx.AsyncClient, host: str) -> None:
     """The detail is made of the path alone."""
     assert (await client.get("/nowhere", headers={"Host": host})).status_code == 404
+
+
+class Form(BaseModel):
+    """A body that takes one field."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    number: int
+
+
+@pytest.mark.parametrize(
+    ("request_line", "body", "recorded"),
+    [
+        (f"GET /{MAIL}", None, "Not Found"),
+        ("DELETE /later", None, "Method Not Allowed"),
+        ("GET /framework", None, "Content Too Large"),
+        (f"GET /things/{MAIL}", None, "path.number: int_parsing"),
+        (f"GET /clients/{MAIL}", None, "path.client_id: string_pattern_mismatch"),
+        ("POST /form", {"number": MAIL, MAIL: 1}, "body.number: int_parsing; body: extra_forbidden"),
+        ("GET /more", None, "No."),
+    ],
+)
+async def test_the_span_is_told_nothing_that_was_sent(
+    client: httpx.AsyncClient, telemetry: TelemetrySpy, request_line: str, body: object, recorded: str
+) -> None:
+    """The client may read its own words in the answer; they go nowhere else."""
+    with telemetry.telemetry.step("request"):
+        answer = await client.request(*request_line.split(), json=body)
+
+    assert answer.is_client_error
+    assert telemetry.attributes("request")["problem.detail"] == recorded
 
 
 def test_every_error_type_of_a_status_is_in_the_closed_list() -> None:
