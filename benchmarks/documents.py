@@ -40,6 +40,11 @@ FILL = (
         repeat('The quick brown fox number ' || n || ' jumps over the lazy dog of the benchmark. ', 6), 'extractive'
     FROM generate_series(1, %(documents)s) AS n
     """,
+    """
+    UPDATE clients SET stored_documents = stored.documents, stored_bytes = stored.bytes
+    FROM (SELECT client_id, count(*) AS documents, sum(file_size) AS bytes FROM document_metadata GROUP BY 1) AS stored
+    WHERE stored.client_id = clients.id
+    """,
     "VACUUM (ANALYZE) document_metadata",
     "VACUUM (ANALYZE) clients",
 )

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Final, Protocol, Self, TypeVar
 
 from sqlalchemy import Engine, create_engine
 
@@ -12,7 +12,6 @@ from observability.database import Connection, DatabaseTelemetry, Wait
 
 Result = TypeVar("Result")
 Work = Callable[[Connection], Result]
-Lend = Callable[[Wait], AbstractContextManager[Connection]]
 
 APPLICATION_NAME: Final = "data-store"
 # A server that vanished without a word is noticed in seconds, not in the hours of TCP's own defaults.
@@ -45,6 +44,12 @@ def make_engine(settings: DataStoreSettings, *, connections: int) -> Engine:
     )
 
 
+class _Lend(Protocol):
+    """Lends a connection for the time of a block."""
+
+    def __call__(self, wait: Wait, *, tenant: str | None) -> AbstractContextManager[Connection]: ...
+
+
 class Database:
     """Runs work on connections, in a thread for each: whoever has a thread finds a connection.
 
@@ -64,19 +69,19 @@ class Database:
         self._threads.__exit__()
         self._telemetry.engine.dispose()
 
-    async def read(self, work: Work[Result]) -> Result:
-        """Run work on a connection on which each statement is its own transaction."""
-        return await self._run(self._telemetry.connect, work)
+    async def read(self, work: Work[Result], *, tenant: str | None) -> Result:
+        """Run work on a connection on which each statement is its own transaction, and sees this tenant's rows only."""
+        return await self._run(self._telemetry.connect, work, tenant)
 
-    async def write(self, work: Work[Result]) -> Result:
-        """Run work inside a transaction, committed when this returns."""
-        return await self._run(self._telemetry.begin, work)
+    async def write(self, work: Work[Result], *, tenant: str | None) -> Result:
+        """Run work inside a transaction that sees this tenant's rows only, committed when this returns."""
+        return await self._run(self._telemetry.begin, work, tenant)
 
-    async def _run(self, lend: Lend, work: Work[Result]) -> Result:
+    async def _run(self, lend: _Lend, work: Work[Result], tenant: str | None) -> Result:
         wait = self._telemetry.wait()
 
         def on_connection() -> Result:
-            with lend(wait) as connection:
+            with lend(wait, tenant=tenant) as connection:
                 return work(connection)
 
         try:

@@ -6,7 +6,8 @@ from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
-from observability.service import DEMONSTRATION, ServiceSettings, check_secret, is_production
+from observability.fields import INT64_MAX
+from observability.service import DEMONSTRATION, AuthMode, ServiceSettings, check_secret, is_production
 
 _DRIVERS: Final = ("postgresql", "postgresql+psycopg2")
 
@@ -16,7 +17,12 @@ class DataStoreSettings(ServiceSettings):
 
     port: int = Field(8001, ge=1, le=65535, description="Port to listen on")
     database_url: SecretStr = Field(
-        description="PostgreSQL, as postgresql://user:password@host:port/database"
+        description="PostgreSQL, as postgresql://user:password@host:port/database; in production as a role that owns nothing"
+    )
+    migration_database_url: SecretStr | None = Field(
+        None,
+        description="The same database as the tables' owner: migrates, and grants the role of `DATABASE_URL` what it needs;"
+        " none: `DATABASE_URL`",
     )
     database_pool_size: int = Field(
         8, ge=1, le=1000, description="Requests served at once, each with a connection of its own"
@@ -33,6 +39,23 @@ class DataStoreSettings(ServiceSettings):
     slow_statement_seconds: float = Field(
         0.25, gt=0, description="Statements slower than this are logged as WARNING"
     )
+    tenant_max_documents: int | None = Field(
+        None,
+        ge=0,
+        le=INT64_MAX,
+        description="Documents of a client, unless its own limit is set; none: no limit",
+    )
+    tenant_max_stored_bytes: int | None = Field(
+        None,
+        ge=0,
+        le=INT64_MAX,
+        description="Bytes of all documents of a client, unless its own limit is set; none: no limit",
+    )
+    audit_reads: bool | None = Field(
+        None,
+        description="Whether reading a document is written into the audit log, as storing one always is; none: with"
+        " `AUTH_MODE=required`",
+    )
     api_key_pepper: SecretStr = Field(
         SecretStr(f"robin-{DEMONSTRATION}"),
         validate_default=True,
@@ -45,9 +68,29 @@ class DataStoreSettings(ServiceSettings):
         description="How long document_api may believe what it was told of a credential: a revoked one is refused after that",
     )
 
-    @field_validator("database_url")
+    @property
+    def owner_url(self) -> str:
+        """Return the URL of the role that owns the tables."""
+        return (self.migration_database_url or self.database_url).get_secret_value()
+
+    @property
+    def service_role(self) -> str | None:
+        """Return the role that must be let at the tables; None where it owns them."""
+        owner, service = (
+            make_url(url).username for url in (self.owner_url, self.database_url.get_secret_value())
+        )
+        return service if service != owner else None
+
+    @property
+    def audits_reads(self) -> bool:
+        """Tell whether reading a document is audited."""
+        return self.auth_mode is AuthMode.REQUIRED if self.audit_reads is None else self.audit_reads
+
+    @field_validator("database_url", "migration_database_url")
     @classmethod
-    def _is_postgresql(cls, value: SecretStr) -> SecretStr:
+    def _is_postgresql(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is None:
+            return None
         try:
             url = make_url(value.get_secret_value())
         except (ArgumentError, ValueError):
@@ -56,10 +99,10 @@ class DataStoreSettings(ServiceSettings):
             raise ValueError("must be postgresql://user:password@host:port/database")
         return value
 
-    @field_validator("database_url")
+    @field_validator("database_url", "migration_database_url")
     @classmethod
-    def _password_is_no_default(cls, value: SecretStr, info: ValidationInfo) -> SecretStr:
-        password = make_url(value.get_secret_value()).password or ""
+    def _password_is_no_default(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        password = (make_url(value.get_secret_value()).password if value else None) or ""
         if is_production(info) and DEMONSTRATION in password:
             raise ValueError("must not hold the demonstration's password with ENVIRONMENT=production")
         return value

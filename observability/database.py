@@ -33,6 +33,12 @@ from observability.telemetry import Step, Telemetry
 logger = logging.getLogger(__name__)
 
 Row = tuple[Any, ...]
+# PostgreSQL's policies ask for it: they show rows of this tenant alone, and none where it is not set.
+TENANT_SETTING: Final = "robin.client_id"
+_TENANT: Final = "robin_tenant"
+# Lasts as long as the transaction that its message is, or begins: no connection carries a tenant over.
+_SET_TENANT: Final = f"SET LOCAL {TENANT_SETTING} = %({_TENANT})s; "
+_NOT_DURABLE: Final = "SET LOCAL synchronous_commit = off; "
 _DIALECT: Final = dialect.dialect()  # type: ignore[no-untyped-call]
 _OPERATION: Final = re.compile(
     r"\s*(?:WITH\b.*?\)\s*)?(SELECT|INSERT|UPDATE|DELETE)\b", re.IGNORECASE | re.DOTALL
@@ -51,12 +57,19 @@ class Statement:
     sql: str
     labels: Mapping[str, str]
     attributes: Mapping[str, AttributeValue]
+    settings: str = ""
 
     @classmethod
-    def of(cls, statement: ClauseElement) -> "Statement":
-        """Compile a statement of SQLAlchemy; its values are given when it is executed."""
+    def of(
+        cls, statement: ClauseElement, *, about: tuple[str, str] | None = None, durable: bool = True
+    ) -> "Statement":
+        """Compile a statement of SQLAlchemy; its values are given when it is executed.
+
+        `about` is its operation and table where its first words do not tell. What is not durable waits for no disk: a
+        crash of the server may cost what it wrote in the last second.
+        """
         sql = str(statement.compile(dialect=_DIALECT))
-        operation, table = _operation_and_table(sql, statement)
+        operation, table = about or _operation_and_table(sql, statement)
         return cls(
             sql,
             {"operation": operation, "table": table},
@@ -67,6 +80,7 @@ class Statement:
                 db_attributes.DB_QUERY_SUMMARY: f"{operation} {table}",
                 db_attributes.DB_QUERY_TEXT: sql,  # with placeholders: values are never in it
             },
+            "" if durable else _NOT_DURABLE,
         )
 
 
@@ -101,6 +115,7 @@ class Connection:
         telemetry: Telemetry,
         slow_statement_seconds: float,
         *,
+        tenant: str | None,
         transaction: bool,
     ) -> None:
         self.pooled = pooled
@@ -110,8 +125,10 @@ class Connection:
         self._slow_statement_seconds = slow_statement_seconds
         if not self._driver.autocommit:
             self._driver.autocommit = True  # the driver begins no transaction by itself
-        # Goes to the server along with the first statement: a round trip less.
-        self._begin = "BEGIN; " if transaction else ""
+        set_tenant, self._given = ("", {}) if tenant is None else (_SET_TENANT, {_TENANT: tenant})
+        # Go to the server along with a statement: a round trip less each.
+        self._ahead = "BEGIN; " + set_tenant if transaction else set_tenant
+        self._ahead_of_next = "" if transaction else set_tenant
 
     def execute(self, statement: Statement, values: Mapping[str, Any]) -> list[Row]:
         """Run a statement and return its rows."""
@@ -121,7 +138,7 @@ class Connection:
         token = attach(trace.set_span_in_context(span))
         started = time.perf_counter()
         try:
-            rows = self._sent(self._begin + statement.sql + sql_comment(), values)
+            rows = self._sent(statement, values)
             self._tell(span, statement, time.perf_counter() - started, success=True)
         except psycopg2.Error as error:
             _mark_failure(span, error)
@@ -157,10 +174,11 @@ class Connection:
         """Tell whether the next one finds it as it was: connected, and in no transaction."""
         return self._driver.get_transaction_status() == TRANSACTION_STATUS_IDLE
 
-    def _sent(self, sql: str, values: Mapping[str, Any]) -> list[Row]:
-        self._begin = ""
+    def _sent(self, statement: Statement, values: Mapping[str, Any]) -> list[Row]:
+        sql = self._ahead + statement.settings + statement.sql + sql_comment()
+        self._ahead = self._ahead_of_next
         with self._driver.cursor() as cursor:
-            cursor.execute(sql, values)
+            cursor.execute(sql, {**values, **self._given})
             return cursor.fetchall() if cursor.description else []
 
     def _lost_or(self, error: psycopg2.Error) -> psycopg2.Error:
@@ -210,21 +228,21 @@ class DatabaseTelemetry:
             raise PoolTimeoutError(f"No connection in {time.perf_counter() - wait.since:.3g} s")
 
     @contextmanager
-    def connect(self, wait: Wait | None = None) -> Iterator[Connection]:
-        """Lend a connection on which each statement is its own transaction."""
-        connection = self._taken(wait or self.wait(), transaction=False)
+    def connect(self, wait: Wait | None = None, *, tenant: str | None = None) -> Iterator[Connection]:
+        """Lend a connection on which each statement is its own transaction, and sees this tenant's rows."""
+        connection = self._taken(wait or self.wait(), tenant=tenant, transaction=False)
         try:
             yield connection
         finally:
             self._give_back(connection)
 
     @contextmanager
-    def begin(self, wait: Wait | None = None) -> Iterator[Connection]:
+    def begin(self, wait: Wait | None = None, *, tenant: str | None = None) -> Iterator[Connection]:
         """Lend a connection inside a transaction: committed at the end of the block, rolled back on any exception.
 
-        Raises CommitUnconfirmed when the connection breaks during the commit.
+        It sees this tenant's rows. Raises CommitUnconfirmed when the connection breaks during the commit.
         """
-        connection = self._taken(wait or self.wait(), transaction=True)
+        connection = self._taken(wait or self.wait(), tenant=tenant, transaction=True)
         try:
             try:
                 yield connection
@@ -237,7 +255,7 @@ class DatabaseTelemetry:
         finally:
             self._give_back(connection)
 
-    def _taken(self, wait: Wait, *, transaction: bool) -> Connection:
+    def _taken(self, wait: Wait, *, tenant: str | None, transaction: bool) -> Connection:
         """Take a connection out of the pool."""
         pool = self.engine.pool
         with wait.step as step:
@@ -249,7 +267,12 @@ class DatabaseTelemetry:
             finally:
                 self._tell(wait, step)
         return Connection(
-            pooled, pool, self._telemetry, self._slow_statement_seconds, transaction=transaction
+            pooled,
+            pool,
+            self._telemetry,
+            self._slow_statement_seconds,
+            tenant=tenant,
+            transaction=transaction,
         )
 
     def _give_back(self, connection: Connection) -> None:

@@ -5,9 +5,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
+from psycopg2.errors import InsufficientPrivilege
 from sqlalchemy import Connection, create_engine, inspect, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.pool import NullPool
+
+from data_store.migrations.grants import grant, lacks_grants, power_over_policies
 
 # The newest revision: a database that has it needs no Alembic, which takes 9 MiB and a tenth of a second to import.
 HEAD: Final = "0002"
@@ -21,18 +24,31 @@ class MigrationError(Exception):
     """The database could not be brought up to date; the message is one line that says what to do."""
 
 
-def is_migrated(database_url: str, *, wait_seconds: float) -> bool:
+def is_migrated(database_url: str, *, wait_seconds: float, service_role: str | None = None) -> bool:
     """Tell whether nothing is to be done; raises MigrationError when the database accepts no connection in time."""
     with _connected(database_url, wait_seconds) as connection:
-        return _is_up_to_date(connection)
+        return _is_up_to_date(connection) and not (service_role and lacks_grants(connection, service_role))
 
 
-def migrate(database_url: str, *, wait_seconds: float) -> None:
-    """Bring the schema up to date; any number of instances may do so at once, one after the other does it."""
+def migrate(database_url: str, *, wait_seconds: float, service_role: str | None = None) -> None:
+    """Bring the schema up to date, and let the service's role at it, where it is another than the owner's.
+
+    Any number of instances may do so at once, one after the other does it.
+    """
     with _connected(database_url, wait_seconds) as connection:
         if not _is_up_to_date(connection):
             _lock(connection)
             _upgrade(connection)
+        if service_role and lacks_grants(connection, service_role):
+            _lock(connection)  # PostgreSQL refuses grants on one table that come at once
+            grant(connection, service_role)
+            connection.commit()
+
+
+def power_of_service(database_url: str, *, wait_seconds: float) -> str | None:
+    """Return why row-level security does not hold for the role of this URL; None where it does."""
+    with _connected(database_url, wait_seconds) as connection:
+        return power_over_policies(connection)
 
 
 def _is_up_to_date(connection: Connection) -> bool:
@@ -66,7 +82,8 @@ def _connected(database_url: str, wait_seconds: float) -> Iterator[Connection]:
         try:
             yield connection
         except DBAPIError as error:
-            raise MigrationError(f"The database could not be migrated: {_first_line(error)}") from error
+            hint = ". Set MIGRATION_DATABASE_URL to that of the tables' owner." if _is_refused(error) else ""
+            raise MigrationError(f"The database could not be migrated: {_first_line(error)}{hint}") from error
 
 
 def _first_connection(connect: Callable[[], Connection], wait_seconds: float) -> Connection:
@@ -85,3 +102,7 @@ def _first_connection(connect: Callable[[], Connection], wait_seconds: float) ->
 
 def _first_line(error: DBAPIError) -> str:
     return str(error.orig).strip().splitlines()[0]
+
+
+def _is_refused(error: DBAPIError) -> bool:
+    return isinstance(error.orig, InsufficientPrivilege)

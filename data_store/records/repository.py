@@ -47,7 +47,7 @@ class DocumentRepository:
             return _document(row)
 
         with failures_as_problems():
-            return await self._database.write(insert_document)
+            return await self._database.write(insert_document, tenant=client_id)
 
     async def get(self, client_id: str, document_id: int) -> Document | None:
         """Return a client's document, None when it is not there or another client's."""
@@ -57,7 +57,7 @@ class DocumentRepository:
             return _document(rows[0]) if rows else None
 
         with failures_as_problems():
-            return await self._database.read(select_document)
+            return await self._database.read(select_document, tenant=client_id)
 
 
 def _document(row: Row) -> Document:

@@ -27,6 +27,13 @@ from tests.telemetry_spy import TelemetrySpy
 from tests.waiting import eventually
 
 MIGRATED: Final = "migrated"
+OWNER: Final = "robin"
+SERVICE: Final = "robin_service"
+# As docker-compose's and the local stack's PostgreSQL have them.
+_ROLES: Final = (
+    f"CREATE ROLE {OWNER} LOGIN",
+    f"CREATE ROLE {SERVICE} LOGIN NOINHERIT NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS",
+)
 _START_SECONDS: Final = 60
 
 
@@ -42,13 +49,21 @@ class PostgreSQL:
         """Return the server's log."""
         return self.folder / "postgresql.log"
 
-    def url(self, database: str) -> str:
-        """Return the URL of a database on this server."""
-        return f"postgresql://postgres@/{database}?host={self.folder}"
+    def url(self, database: str, role: str = SERVICE) -> str:
+        """Return the URL of a database on this server, as the role of the service unless another is named."""
+        return f"postgresql://{role}@/{database}?host={self.folder}"
+
+    def owner_url(self, database: str) -> str:
+        """Return the URL of a database on this server, as the role that owns its tables."""
+        return self.url(database, OWNER)
+
+    def superuser_url(self, database: str) -> str:
+        """Return the URL of a database on this server, as the role for the tests' own looks into it."""
+        return self.url(database, "postgres")
 
     def execute(self, statement: str, *, database: str = "postgres") -> list[Any]:
         """Run a statement as the superuser, outside of any transaction, and return its rows."""
-        connection = psycopg2.connect(self.url(database))
+        connection = psycopg2.connect(self.superuser_url(database))
         try:
             connection.autocommit = True
             with connection.cursor() as cursor:
@@ -60,7 +75,7 @@ class PostgreSQL:
     def create_database(self, *, template: str = "template1") -> str:
         """Create a database that no other test uses, and return its name."""
         name = f"test_{next(self._numbers)}"
-        self.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        self.execute(f"CREATE DATABASE {name} TEMPLATE {template} OWNER {OWNER}")
         return name
 
     def count(self, database: str, table: str) -> int:
@@ -173,8 +188,10 @@ def _accepts(server: PostgreSQL) -> bool:
 def postgresql() -> Iterator[PostgreSQL]:
     """A real PostgreSQL server."""
     with _running_postgresql() as server:
-        server.execute(f"CREATE DATABASE {MIGRATED}")
-        migrate(server.url(MIGRATED), wait_seconds=0)
+        for role in _ROLES:
+            server.execute(role)
+        server.execute(f"CREATE DATABASE {MIGRATED} OWNER {OWNER}")
+        migrate(server.owner_url(MIGRATED), wait_seconds=0, service_role=SERVICE)
         yield server
 
 
@@ -186,14 +203,26 @@ def database(postgresql: PostgreSQL) -> str:
 
 @pytest.fixture
 def database_url(postgresql: PostgreSQL, database: str) -> str:
-    """URL of a fresh, migrated database."""
+    """URL of a fresh, migrated database, as the service's role."""
     return postgresql.url(database)
 
 
 @pytest.fixture
+def owner_url(postgresql: PostgreSQL, database: str) -> str:
+    """URL of the same database, as the role that owns its tables."""
+    return postgresql.owner_url(database)
+
+
+@pytest.fixture
+def superuser_url(postgresql: PostgreSQL, database: str) -> str:
+    """URL of the same database, for what only a test does."""
+    return postgresql.superuser_url(database)
+
+
+@pytest.fixture
 def empty_database_url(postgresql: PostgreSQL) -> str:
-    """URL of a fresh database without any table."""
-    return postgresql.url(postgresql.create_database())
+    """URL of a fresh database without any table, as the role that owns it."""
+    return postgresql.owner_url(postgresql.create_database())
 
 
 @contextmanager

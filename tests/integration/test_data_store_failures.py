@@ -41,9 +41,9 @@ def on_commit(postgresql: PostgreSQL, database: str, statement: str) -> None:
 
 
 @pytest.fixture
-def lock(database_url: str) -> Iterator[psycopg2.extensions.connection]:
+def lock(superuser_url: str) -> Iterator[psycopg2.extensions.connection]:
     """Hold the table of documents: every statement on it waits until this connection closes."""
-    connection = psycopg2.connect(database_url)
+    connection = psycopg2.connect(superuser_url)
     connection.cursor().execute("LOCK TABLE document_metadata IN ACCESS EXCLUSIVE MODE")
     yield connection
     connection.close()

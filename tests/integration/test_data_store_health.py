@@ -84,10 +84,9 @@ def test_health_answers_while_every_request_waits_for_the_database(
     postgresql: PostgreSQL, database: str, telemetry: TelemetrySpy
 ) -> None:
     """A busy service is not a dead one: the probe has a thread and a connection of its own."""
-    url = postgresql.url(database)
-    locking = psycopg2.connect(url)
+    locking = psycopg2.connect(postgresql.superuser_url(database))
     with (
-        data_store_on(url, telemetry, database_pool_size=1) as client,
+        data_store_on(postgresql.url(database), telemetry, database_pool_size=1) as client,
         ThreadPoolExecutor(2) as threads,
     ):
         locking.cursor().execute("LOCK TABLE document_metadata IN ACCESS EXCLUSIVE MODE")

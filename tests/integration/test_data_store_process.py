@@ -111,7 +111,7 @@ def _answers(port: int) -> bool:
 def test_the_command_migrate_migrates_and_ends(postgresql: PostgreSQL) -> None:
     """Exit 0, the tables are there, and the log says what was done."""
     database = postgresql.create_database()
-    done = run("migrate", DATABASE_URL=postgresql.url(database))
+    done = run("migrate", DATABASE_URL=postgresql.owner_url(database))
     assert (done.returncode, done.stderr) == (0, "")
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert any(line["log_message"].startswith("Running upgrade") for line in lines)
@@ -159,6 +159,7 @@ def test_the_service_migrates_serves_and_sends_all_its_telemetry_when_it_is_stop
     with serving(
         port,
         DATABASE_URL=postgresql.url(database),
+        MIGRATION_DATABASE_URL=postgresql.owner_url(database),
         OTEL_SDK_DISABLED="false",
         OTEL_EXPORTER_OTLP_ENDPOINT=endpoint,
         OTEL_BSP_SCHEDULE_DELAY=hour,

@@ -217,18 +217,22 @@ def test_postgresqls_own_log_names_the_request_and_its_span(
 def test_a_read_is_one_round_trip_and_a_write_is_two(
     postgresql: PostgreSQL, database: str, data_store: httpx.Client
 ) -> None:
-    """On a connection that is open, nothing is sent but the statement; where it writes, BEGIN goes along and COMMIT follows."""
+    """On a connection that is open, the tenant goes along with the statement; where it writes, BEGIN too, and COMMIT follows."""
+    tenant = "SET LOCAL robin.client_id = 'acme'; "
 
     def sent(request: Callable[[], object]) -> list[str]:
-        """Return the first words of what PostgreSQL was sent while a request was served."""
+        """Return how what PostgreSQL was sent while a request was served begins."""
         before = postgresql.log.stat().st_size
         request()
         new = postgresql.log.read_bytes()[before:].decode()
-        return re.findall(r"statement: ((?:BEGIN; )?\w+)", new)
+        return re.findall(r"statement: ((?:[^;\n]+; )*\w+)", new)
 
     with statements_logged(postgresql, database):
         data_store.get(f"{DOCUMENTS}/1")
         # Twice, in both orders: going over from one to the other must cost nothing either.
         for _ in range(2):
-            assert sent(lambda: data_store.get(f"{DOCUMENTS}/1")) == ["SELECT"]
-            assert sent(lambda: data_store.post(DOCUMENTS, json=DOCUMENT)) == ["BEGIN; WITH", "COMMIT"]
+            assert sent(lambda: data_store.get(f"{DOCUMENTS}/1")) == [f"{tenant}SELECT"]
+            assert sent(lambda: data_store.post(DOCUMENTS, json=DOCUMENT)) == [
+                f"BEGIN; {tenant}WITH",
+                "COMMIT",
+            ]

@@ -49,7 +49,7 @@ class Filled:
 def filled(postgresql: PostgreSQL) -> Iterator[Filled]:
     """A data store on a database with many documents of a thousand clients."""
     database = postgresql.create_database(template=MIGRATED)
-    fill(postgresql.url(database), COUNT)
+    fill(postgresql.owner_url(database), COUNT)
     for name, value in EXPLAINED.items():
         postgresql.execute(f"ALTER DATABASE {database} SET {name} = '{value}'")
     with spied_telemetry() as telemetry, data_store_on(postgresql.url(database), telemetry) as client:
