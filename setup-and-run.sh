@@ -11,11 +11,13 @@ source "$CHECKOUT/local_stack/python-env.sh"
 
 usage() {
     cat <<'USAGE'
-Usage: ./setup-and-run.sh [--local | --docker | --status | --down | --logs SERVICE | --help]
+Usage: ./setup-and-run.sh [--local | --docker] [--tls | --status | --down | --logs SERVICE | --help]
 
   (nothing)        run the whole system: with Docker where an engine answers and has or gets the images, else --local
   --local          run it as processes on this machine, without Docker
   --docker         run it with Docker Compose
+  --tls            encrypt everything: HTTPS, telemetry, the database; TLS_DIR names the folder with your own certificate,
+                   else a local authority is made
   --status         show every service and whether it is healthy (exit 0: all are, 1: not all, 3: not running)
   --down           stop everything; the data stays
   --logs SERVICE   show the last lines of a service
@@ -33,6 +35,7 @@ main() {
     while (($# > 0)); do
         case "$1" in
             --local | --docker) mode="${1#--}" ;;
+            --tls) export TLS=true ;;
             --status | --down) action="${1#--}" ;;
             --logs)
                 action=logs service="${2-}"

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from local_stack import tls
 from local_stack.build import PROGRAMS, BuildError, bin_dir, build, cache_dir
 from local_stack.errors import StackError, UsageError
 from local_stack.exit_codes import FAILED, INTERRUPTED, MISUSED
@@ -36,6 +37,7 @@ def _run(options: argparse.Namespace) -> int:
     progress = Progress()
     match options.command:
         case "up":
+            tls.check(settings)
             Up(settings, os.environ, progress).run()
         case "down":
             down(state, progress)

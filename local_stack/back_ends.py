@@ -12,9 +12,11 @@ from local_stack.services import Service, digest_files, digest_texts
 from local_stack.settings import CHECKOUT, Settings
 from local_stack.speedup import lay, shorter
 from local_stack.state import State, write_atomically
+from local_stack.tls import Tls
 
 MONITORING = CHECKOUT / "monitoring"
 COLLECTOR_CONFIG = CHECKOUT / "otel-collector-config.yaml"
+COLLECTOR_TLS_CONFIG = CHECKOUT / "otel-collector-tls.yaml"
 RESEND_DELAY = "1m"  # Prometheus' own default
 # It sends an alert again with the first evaluation after that, 75 seconds after the last time.
 DISPATCH_DELAY = "90s"
@@ -27,6 +29,7 @@ class BackEnds:
     settings: Settings
     state: State
     environment: Mapping[str, str] = field(default_factory=dict)  # of the shell that starts the stack
+    tls: Tls | None = None
 
     def service(self, name: str, binary: Path) -> Service:
         """Return the program of that name, its configuration rendered."""
@@ -42,10 +45,12 @@ class BackEnds:
 
     def _collector(self, binary: Path) -> Service:
         settings = self.settings
+        configs = (COLLECTOR_CONFIG, COLLECTOR_TLS_CONFIG) if self.tls else (COLLECTOR_CONFIG,)
         return Service(
             name="otelcol",
-            command=(str(binary), "--config", str(COLLECTOR_CONFIG)),
+            command=(str(binary), *(word for config in configs for word in ("--config", str(config)))),
             environment={
+                **(self.tls.collector_environment() if self.tls else {}),
                 "OTLP_GRPC_LISTEN": _address(settings.otlp_grpc_port),
                 "COLLECTOR_HEALTH_LISTEN": _address(settings.collector_health_port),
                 "COLLECTOR_METRICS_HOST": "127.0.0.1",
@@ -65,10 +70,10 @@ class BackEnds:
                 "DEPLOYMENT_ENVIRONMENT": settings.deployment_environment,
             },
             directory=CHECKOUT,
-            inputs=digest_files([COLLECTOR_CONFIG]),
+            inputs=digest_files([*configs, *([self.tls.authority.certificate] if self.tls else [])]),
             probe=HttpProbe(settings.collector_health_port, "/"),
             priority=200,
-            url=f"http://{_address(settings.otlp_grpc_port)}",
+            url=f"{'https' if self.tls else 'http'}://{_address(settings.otlp_grpc_port)}",
             stop_seconds=30,  # it writes down what it has taken
         )
 

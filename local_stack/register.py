@@ -4,9 +4,9 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
-from local_stack.health import CommandProbe, HttpProbe, Probe
+from local_stack.health import CommandProbe, HttpProbe, Probe, TlsProbe, Trust
 from local_stack.services import Service
 from local_stack.state import State, write_atomically
 
@@ -48,12 +48,15 @@ class Register:
 
 
 def _as_row(probe: Probe) -> dict[str, object]:
-    if not isinstance(probe, HttpProbe | CommandProbe):
+    if not isinstance(probe, HttpProbe | TlsProbe | CommandProbe):
         raise TypeError(f"{probe!r} cannot be kept")
     return dataclasses.asdict(probe)
 
 
-def _probe(row: dict[str, object]) -> Probe:
+def _probe(row: Mapping[str, Any]) -> Probe:
     if "command" in row:
-        return CommandProbe(tuple(row["command"]))  # type: ignore[arg-type]
-    return HttpProbe(**row)  # type: ignore[arg-type]
+        return CommandProbe(tuple(row["command"]))
+    trust = Trust(**row["trust"]) if row.get("trust") else None
+    if "path" in row:
+        return HttpProbe(row["port"], row["path"], trust)
+    return TlsProbe(row["port"], Trust(**row["trust"]))

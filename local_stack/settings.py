@@ -1,7 +1,7 @@
 """Ports and limits of the local stack out of the environment, checked before anything starts."""
 
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -24,10 +24,12 @@ class Settings(BaseSettings):
 
     robin_state_dir: Path = CHECKOUT / ".robin"
     http_port: Port | None = None
+    https_port: Port | None = None  # with TLS only
     document_api_port: Port = 8000
     document_api_instances: Annotated[int, Field(ge=1, le=20)] = 2
     data_store_port: Port = 8001
     postgres_port: Port = 5432
+    postgres_tls_port: Port | None = None  # with TLS only
     otlp_grpc_port: Port = 4317
     collector_health_port: Port = 13133
     collector_metrics_port: Port = 8888
@@ -44,6 +46,13 @@ class Settings(BaseSettings):
     ].default
     shutdown_seconds: Annotated[int, Field(ge=0)] = ServiceSettings.model_fields["shutdown_seconds"].default
     deployment_environment: str = "development"
+    environment: Literal["development", "production"] = "development"
+    auth_mode: Literal["open", "required"] = "open"
+    tls: bool = False
+    public_tls: bool = False  # something in front of nginx ends it
+    tls_dir: Path | None = None  # fullchain.pem and privkey.pem for nginx; none: made on this machine
+    edge_requests_per_second: Annotated[int, Field(ge=1, le=100_000)] = 200
+    edge_connections_per_address: Annotated[int, Field(ge=1, le=65_535)] = 512
     grafana_url: str = "http://localhost:3000"
     runbook_url: str = ""  # none: where the stack's own Prometheus serves them
     alert_secrets_dir: Path = CHECKOUT / "secrets" / "alertmanager"

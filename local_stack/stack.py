@@ -7,12 +7,13 @@ from pathlib import Path
 from data_store.settings import DataStoreSettings
 from document_api.settings import DocumentApiSettings
 from local_stack.build import PROGRAMS
-from local_stack.health import HttpProbe
-from local_stack.nginx import LoadBalancer
-from local_stack.postgres import database_password, database_url
+from local_stack.health import HttpProbe, TlsProbe
+from local_stack.nginx import DatabaseTls, LoadBalancer
+from local_stack.postgres import ROLE, database_password, database_url
 from local_stack.services import Service, digest_files, digest_texts
 from local_stack.settings import CHECKOUT, Settings
 from local_stack.state import State
+from local_stack.tls import Tls
 
 # What the services take from the shell that starts the stack: every setting of theirs, and telemetry's.
 PASSED_ON = frozenset(
@@ -25,28 +26,41 @@ CLOSING_SECONDS = (
 )
 EXPORT_INTERVAL_MS = 4000
 FASTEST_EXPORT_MS = 500
-HTTP_DEFAULT = 80  # needs no mention in a URL
+HTTP_DEFAULT, HTTPS_DEFAULT = 80, 443  # need no mention in a URL
 
 
 @dataclass(frozen=True)
 class Stack:
-    """Everything that is to run, with the settings in effect (nginx's port chosen)."""
+    """Everything that is to run, with the settings in effect (nginx's ports chosen)."""
 
     settings: Settings
     state: State
     python: str
+    tls: Tls | None = None
 
     @property
     def http_port(self) -> int:
         """The port nginx listens on."""
-        if self.settings.http_port is None:
-            raise ValueError("nginx's port has not been chosen yet")
-        return self.settings.http_port
+        return self._chosen(self.settings.http_port)
+
+    @staticmethod
+    def _chosen(port: int | None) -> int:
+        if port is None:
+            raise ValueError("nginx's ports have not been chosen yet")
+        return port
 
     @property
     def url(self) -> str:
         """The address of the whole system."""
+        if self.tls:
+            port = self._chosen(self.settings.https_port)
+            return f"https://{self.tls.name}" + (f":{port}" if port != HTTPS_DEFAULT else "")
         return "http://127.0.0.1" if self.http_port == HTTP_DEFAULT else _local(self.http_port)
+
+    @property
+    def ca_file(self) -> Path | None:
+        """What clients of that address have to be told to trust."""
+        return self.tls.ca_file if self.tls else None
 
     def endpoints(self) -> dict[str, str | list[str]]:
         """Return the addresses of everything, for people and programs."""
@@ -63,12 +77,37 @@ class Stack:
             "alertmanager": _local(settings.alertmanager_port),
             "blackbox": _local(settings.blackbox_port),
             "logs": _local(settings.victorialogs_port),
+            **({"ca_file": str(self.ca_file)} if self.ca_file else {}),
         }
 
     def names(self) -> list[str]:
         """Return the names of all services, in the order of starting."""
         instances = [self._instance_name(index) for index in range(self.settings.document_api_instances)]
-        return ["postgres", "data_store", *instances, "nginx", *(program.name for program in PROGRAMS)]
+        postgres = ["postgres", "postgres_tls"] if self.tls else ["postgres"]
+        return [*postgres, "data_store", *instances, "nginx", *(program.name for program in PROGRAMS)]
+
+    def postgres_tls(self, tls: Tls) -> Service:
+        """Return what ends the TLS of connections to PostgreSQL."""
+        port = self._chosen(self.settings.postgres_tls_port)
+        pair = tls.authority.pair("postgres")
+        proxy = DatabaseTls(
+            listen=f"127.0.0.1:{port}",
+            upstream=f"127.0.0.1:{self.settings.postgres_port}",
+            certificate=pair.certificate,
+            key=pair.key,
+            config_dir=self.state.config / "nginx",
+            run_dir=self.state.run,
+        )
+        return Service(
+            name="postgres_tls",
+            command=proxy.command,
+            directory=self.state.run,
+            inputs=digest_texts(proxy.write()),
+            probe=TlsProbe(port, tls.trust("postgres")),
+            priority=120,
+            url=f"127.0.0.1:{port}",
+            stop_signal="QUIT",
+        )
 
     def data_store(self, environment: Mapping[str, str]) -> Service:
         """Return the internal service."""
@@ -77,10 +116,10 @@ class Stack:
         return Service(
             name="data_store",
             command=(self.python, "-m", "data_store"),
-            environment=self._service_environment(environment, port)
-            | {"DATABASE_URL": database_url(self.settings.postgres_port, password)},
+            environment=self._service_environment(environment, port, "data-store")
+            | {"DATABASE_URL": self._database_url(password)},
             directory=CHECKOUT,
-            inputs=_code("data_store"),
+            inputs=self._inputs("data_store"),
             probe=HttpProbe(port, "/health"),
             priority=300,
             url=_local(port),
@@ -98,13 +137,14 @@ class Stack:
         return Service(
             name=self._instance_name(index),
             command=(self.python, "-m", "document_api"),
-            environment=self._service_environment(environment, port)
+            environment=self._service_environment(environment, port, "document-api")
             | {
                 "DATA_STORE_URL": _local(self.settings.data_store_port),
                 "UPLOAD_DIR": str(self.state.uploads),
+                **({"PUBLIC_TLS": "true"} if self.tls else {}),
             },
             directory=CHECKOUT,
-            inputs=_code("document_api"),
+            inputs=self._inputs("document_api"),
             probe=HttpProbe(port, "/health"),
             priority=400,
             url=_local(port),
@@ -133,27 +173,54 @@ class Stack:
             access_log=Path("/dev/stdout"),  # supervisor writes the file and rotates it
             config_dir=self.state.config / "nginx",
             run_dir=self.state.run,
+            tls=self.tls.nginx(self._chosen(self.settings.https_port)) if self.tls else None,
+            auth_mode=self.settings.auth_mode,
+            requests_per_second=self.settings.edge_requests_per_second,
+            connections_per_address=self.settings.edge_connections_per_address,
         )
         return Service(
             name="nginx",
             command=balancer.command,
             directory=self.state.run,
             inputs=digest_texts(balancer.write()),
-            probe=HttpProbe(self.http_port, "/nginx-health"),
+            probe=self._nginx_probe(),
             priority=500,
             url=self.url,
             output=self.state.access_log,
             stop_signal="QUIT",
         )
 
-    def _service_environment(self, environment: Mapping[str, str], port: int) -> dict[str, str]:
+    def _nginx_probe(self) -> HttpProbe:
+        if self.tls is None:
+            return HttpProbe(self.http_port, "/nginx-health")
+        return HttpProbe(self._chosen(self.settings.https_port), "/nginx-health", self.tls.trust_in_nginx)
+
+    def _database_url(self, password: str, role: str = ROLE) -> str:
+        """Return the URL of the database: with TLS by way of what ends that."""
+        if self.tls is None:
+            return database_url(self.settings.postgres_port, password, role)
+        port = self._chosen(self.settings.postgres_tls_port)
+        return database_url(port, password, role) + self.tls.database_query
+
+    def _inputs(self, package: str) -> str:
+        """Return the digest of a service's code, and of whom it trusts."""
+        authority = self.tls.authority.certificate.read_text() if self.tls else ""
+        return digest_texts(_code(package), authority)
+
+    def _otlp_environment(self, service: str) -> Mapping[str, str]:
+        port = self.settings.otlp_grpc_port
+        if self.tls is None:
+            return {"OTEL_EXPORTER_OTLP_ENDPOINT": _local(port)}
+        return self.tls.otlp_environment(service, port)
+
+    def _service_environment(self, environment: Mapping[str, str], port: int, service: str) -> dict[str, str]:
         passed_on = {
             name: value
             for name, value in environment.items()
             if value and (name in PASSED_ON or name.startswith(PASSED_ON_PREFIXES))
         }
         return {
-            "OTEL_EXPORTER_OTLP_ENDPOINT": _local(self.settings.otlp_grpc_port),
+            **self._otlp_environment(service),
             "OTEL_METRIC_EXPORT_INTERVAL": str(self._export_interval_ms),
             **passed_on,
             "DEPLOYMENT_ENVIRONMENT": self.settings.deployment_environment,

@@ -16,7 +16,7 @@ from local_stack.closing import closing_table, curl_example
 from local_stack.errors import StackError
 from local_stack.leftovers import stop_leftovers
 from local_stack.log_files import tail
-from local_stack.ports import check_free, choose_http_port
+from local_stack.ports import check_free, choose_ports
 from local_stack.progress import Progress
 from local_stack.register import Register
 from local_stack.services import Service
@@ -24,6 +24,7 @@ from local_stack.settings import CHECKOUT, Settings
 from local_stack.stack import Stack
 from local_stack.state import State, write_atomically
 from local_stack.supervision import Supervisor
+from local_stack.tls import Tls
 
 HEALTHY_SECONDS = 60.0
 TELLING_LINES = 15
@@ -65,6 +66,8 @@ class Up:
         self._supervisor.drop_all_but(set(stack.names()))
         self._register = Register(dict.fromkeys(stack.names()))
         self._start(cluster.service())
+        if stack.tls:
+            self._start(stack.postgres_tls(stack.tls))
         self.start_services([stack.data_store(self._environment), *stack.document_apis(self._environment)])
         self._start(stack.nginx())
         self._announce(stack)
@@ -75,11 +78,10 @@ class Up:
         if self._supervisor.pid() is None:
             for pid in stop_leftovers(self._state):
                 self._progress.step(f"stopped process {pid}, left over by a killed supervisor")
-        port = choose_http_port(self._settings)
-        settings = self._settings.model_copy(update={"http_port": port})
+        settings = choose_ports(self._settings)
         settings.check_distinct_ports()
         check_free(settings, self._supervisor.own_pids())
-        return Stack(settings, self._state, sys.executable)
+        return Stack(settings, self._state, sys.executable, Tls.prepare(settings, self._state))
 
     def start_services(self, services: Sequence[Service]) -> None:
         """Start all at once, but one after the other where some run: they serve while another is restarted."""
@@ -134,11 +136,11 @@ class Up:
         write_atomically(self._state.endpoints_file, json.dumps(stack.endpoints(), indent=2) + "\n", 0o644)
         self._serving = stack.url
         self._progress.step(f"the APIs serve: {stack.url}")
-        self._progress.line(f"  try: {curl_example(stack.url)}")
+        self._progress.line(f"  try: {curl_example(stack.url, stack.ca_file)}")
 
     def _start_back_ends(self, stack: Stack) -> None:
         cache = cache_dir(self._environment)
-        back_ends = BackEnds(stack.settings, self._state, self._environment)
+        back_ends = BackEnds(stack.settings, self._state, self._environment, stack.tls)
         ordered = sorted(
             PROGRAMS, key=lambda program: not is_built(program, cache)
         )  # what there is comes first
@@ -195,7 +197,7 @@ def table(stack: Stack, state: State) -> str:
         ("alerts", f"{endpoints['alertmanager']}/api/v2/alerts  (Alertmanager)"),
         ("state and logs", str(state.root)),
     ]
-    return closing_table(stack.url, places)
+    return closing_table(stack.url, places, stack.ca_file)
 
 
 def _ended(process: subprocess.Popen[str]) -> bool:
