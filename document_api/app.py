@@ -1,5 +1,6 @@
 """The composition root: every concrete part of the document API is chosen and joined here."""
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TypedDict
@@ -7,12 +8,19 @@ from typing import TypedDict
 from anyio.to_thread import run_sync
 from fastapi import FastAPI
 
+from access.routes import describe_security
+from access.service_token import tokens_of
 from document_api import SERVICE_NAME, VERSION, documents, health
 from document_api.documents.service import DocumentService
 from document_api.documents.storage import FileStorage
 from document_api.documents.store_client import StoreClient
-from document_api.health import HealthProbe
-from document_api.http import http_client
+from document_api.health import OPEN_WARNING, HealthProbe
+from document_api.http import http_client, tls_context
+from document_api.identity.credentials import SECURITY_SCHEMES
+from document_api.identity.gate import DocumentGate
+from document_api.identity.limits import TenantLimits
+from document_api.identity.principals import Principals
+from document_api.labels import BoundedLabel
 from document_api.settings import DocumentApiSettings
 from document_api.summaries import Summarizer
 from document_api.summaries.extractive import offline_summarizer
@@ -24,13 +32,17 @@ from observability import (
     install_problem_handlers,
     watched_event_loop,
 )
-from observability.service import load_settings
+from observability.service import AuthMode, load_settings
 from observability.signals import DOCUMENT_STORAGE
+
+logger = logging.getLogger(__name__)
 
 
 class State(TypedDict):
     """What the endpoints find on `request.state`."""
 
+    gate: DocumentGate
+    limits: TenantLimits
     documents: DocumentService
     health: HealthProbe
 
@@ -44,29 +56,33 @@ def create_app(settings: DocumentApiSettings | None = None, telemetry: Telemetry
         workers=settings.workers,
     )
 
+    client_label = BoundedLabel(settings.tenant_metrics_limit)
+
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[State]:
         """Start telemetry first and end it last: what the other parts say while they stop is still heard."""
         async with AsyncExitStack() as stack:
             stack.push_async_callback(run_sync, telemetry.shutdown)
             await stack.enter_async_context(watched_event_loop(telemetry))
-            store = StoreClient(
-                await stack.enter_async_context(
-                    http_client(
-                        str(settings.data_store_url),
-                        timeout_seconds=settings.data_store_timeout_seconds,
-                        connections=settings.data_store_connections,
-                    )
-                ),
-                telemetry,
-            )
+            store = await stack.enter_async_context(_store(settings, telemetry))
             storage = FileStorage(settings.upload_dir, synced=settings.sync_uploads)
             await run_sync(storage.prepare)
             telemetry.metrics.observe(DOCUMENT_STORAGE, storage.space)
             summarizer = await stack.enter_async_context(_summarizer(settings, telemetry))
+            limits = TenantLimits(
+                settings.requests_per_second,
+                settings.tenant_concurrent_uploads or None,
+                client_label,
+                telemetry,
+            )
+            principals = await stack.enter_async_context(_principals(settings, store))
             yield State(
-                documents=DocumentService(storage, store, summarizer, telemetry, settings),
-                health=HealthProbe(storage, store, telemetry, settings.health_deadline_seconds),
+                gate=DocumentGate(principals, limits, telemetry),
+                limits=limits,
+                documents=DocumentService(
+                    storage, store, summarizer, telemetry, settings, client_label=client_label
+                ),
+                health=HealthProbe(storage, store, telemetry, settings),
             )
 
     app = FastAPI(
@@ -77,12 +93,49 @@ def create_app(settings: DocumentApiSettings | None = None, telemetry: Telemetry
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     install_problem_handlers(app)
+    describe_security(app, SECURITY_SCHEMES)
     app.add_middleware(
-        ObservabilityMiddleware, telemetry=telemetry, slow_request_seconds=settings.slow_request_seconds
+        ObservabilityMiddleware,
+        telemetry=telemetry,
+        slow_request_seconds=settings.slow_request_seconds,
+        client_label=client_label.of,
     )
     # Not include_router: going through routers inside the application's own costs each request 20 us.
     app.routes.extend((*documents.router.routes, *health.router.routes))
     return app
+
+
+@asynccontextmanager
+async def _store(settings: DocumentApiSettings, telemetry: Telemetry) -> AsyncIterator[StoreClient]:
+    tls = None
+    if settings.data_store_url.scheme == "https":
+        tls = tls_context(
+            settings.data_store_ca_file, settings.data_store_certificate_file, settings.data_store_key_file
+        )
+    tokens = tokens_of(settings.service_token)
+    async with http_client(
+        str(settings.data_store_url),
+        timeout_seconds=settings.data_store_timeout_seconds,
+        connections=settings.data_store_connections,
+        tls=tls,
+    ) as client:
+        yield StoreClient(client, telemetry, tokens[0] if tokens else None)
+
+
+@asynccontextmanager
+async def _principals(settings: DocumentApiSettings, store: StoreClient) -> AsyncIterator[Principals | None]:
+    """Lend what finds the user behind a credential; None where nobody is asked for one."""
+    if settings.auth_mode is AuthMode.OPEN:
+        logger.warning(OPEN_WARNING)
+        yield None
+    elif settings.jwt_issuer is None:
+        yield Principals(store)
+    else:
+        # Imported where tokens are accepted only: cryptography takes 10 MiB.
+        from document_api.identity.bearer import verifier_of  # noqa: PLC0415
+
+        async with verifier_of(settings) as verifier:
+            yield Principals(store, verifier.subject_of)
 
 
 @asynccontextmanager

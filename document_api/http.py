@@ -1,12 +1,16 @@
 """The HTTP client between the services: aiohttp's own (docs/adr/0008)."""
 
+import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import aiohttp
 from yarl import URL
+
+from observability.exceptions import exception_text
 
 # Less than the 5 s after which uvicorn closes an idle connection: a request sent into one that closes is lost.
 _KEEPALIVE_SECONDS: Final = 4.0
@@ -26,6 +30,7 @@ class Answer:
 
     status: int
     body: bytes
+    headers: Mapping[str, str]
 
 
 class HttpClient:
@@ -50,24 +55,32 @@ class HttpClient:
             async with self._session.request(
                 method, url, headers=headers, data=body, allow_redirects=False
             ) as response:
-                return Answer(response.status, await response.read())
+                return Answer(response.status, await response.read(), response.headers)
         except (aiohttp.ClientError, TimeoutError) as error:
-            raise NoAnswer(f"{type(error).__name__}: {error}", never_sent=_never_sent(error)) from error
+            raise NoAnswer(exception_text(error), never_sent=_never_sent(error)) from error
 
 
 @asynccontextmanager
 async def http_client(
-    base_url: str, *, timeout_seconds: float, connections: int
+    base_url: str, *, timeout_seconds: float, connections: int, tls: ssl.SSLContext | None = None
 ) -> AsyncIterator[HttpClient]:
-    """Lend a client with keep-alive connections to one server."""
-    base = URL(base_url)
+    """Lend a client with keep-alive connections to one server; over https its certificate is verified."""
     async with aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=connections, keepalive_timeout=_KEEPALIVE_SECONDS),
+        connector=aiohttp.TCPConnector(
+            limit=connections, keepalive_timeout=_KEEPALIVE_SECONDS, ssl=tls if tls is not None else True
+        ),
         timeout=aiohttp.ClientTimeout(connect=timeout_seconds, sock_read=timeout_seconds),
-        auth=aiohttp.BasicAuth.from_url(base),
         cookie_jar=aiohttp.DummyCookieJar(),
     ) as session:
-        yield HttpClient(session, base.with_user(None))
+        yield HttpClient(session, URL(base_url))
+
+
+def tls_context(ca_file: Path | None, certificate_file: Path | None, key_file: Path | None) -> ssl.SSLContext:
+    """Return how a server's certificate is verified, and what is shown to it; raises OSError for a file of no use."""
+    context = ssl.create_default_context(cafile=ca_file)
+    if certificate_file is not None:
+        context.load_cert_chain(certificate_file, key_file)
+    return context
 
 
 def _never_sent(error: Exception) -> bool:

@@ -3,13 +3,16 @@
 from pathlib import Path
 from typing import Final, Self
 
-from pydantic import Field, HttpUrl, SecretStr, model_validator
+from pydantic import Field, HttpUrl, SecretStr, ValidationInfo, field_validator, model_validator
 
 from document_api.summaries import OfflineSummary
-from observability.service import ServiceSettings
+from observability.service import AuthMode, ServiceSettings, is_production
 
 # What boundaries, part headers and other fields may add to a document of max_upload_bytes; nginx allows the same.
 MULTIPART_ENVELOPE_BYTES: Final = 64 * 1024
+# Signatures that only the issuer can make: with a shared secret whoever verifies could as well sign.
+_ALGORITHMS: Final = frozenset({"RS256", "ES256", "EdDSA"})
+_REQUESTS_PER_SECOND: Final = 100
 
 
 class DocumentApiSettings(ServiceSettings):
@@ -20,6 +23,55 @@ class DocumentApiSettings(ServiceSettings):
         5.0, gt=0, description="Time an answer of the data store may take"
     )
     data_store_connections: int = Field(100, ge=1, description="Most connections to the data store at once")
+    data_store_ca_file: Path | None = Field(
+        None,
+        description="Authorities that the certificate of an https `DATA_STORE_URL` is held against (PEM); none: the system's",
+    )
+    data_store_certificate_file: Path | None = Field(
+        None, description="Certificate that is shown to the data store (PEM), for its `TLS_CLIENT_CA_FILE`"
+    )
+    data_store_key_file: Path | None = Field(None, description="Key of `DATA_STORE_CERTIFICATE_FILE` (PEM)")
+    public_tls: bool = Field(
+        False,
+        validate_default=True,
+        description="Whether clients reach this service by TLS, ended by the load balancer; production refuses to start without",
+    )
+    jwt_issuer: str | None = Field(
+        None, min_length=1, description="`iss` of the bearer tokens that are accepted; none: no tokens are"
+    )
+    jwt_audience: str | None = Field(
+        None, min_length=1, description="`aud` of the bearer tokens that are accepted"
+    )
+    jwt_algorithms: str = Field(
+        "RS256,ES256,EdDSA", description="Algorithms of the bearer tokens that are accepted, of these three"
+    )
+    jwt_jwks_url: HttpUrl | None = Field(None, description="Where the issuer's public keys are (JWKS)")
+    jwt_key_file: Path | None = Field(
+        None,
+        description="The issuer's public keys (PEM or JWKS), instead of `JWT_JWKS_URL`; read again when it changes",
+    )
+    jwt_leeway_seconds: float = Field(
+        0.0, ge=0, le=300, description="How far the issuer's clock may be off, for the times in bearer tokens"
+    )
+    tenant_requests_per_second: int | None = Field(
+        None,
+        ge=0,
+        description="Requests a second that each client may send to each process of this service; 0: any number, which is"
+        f" the default with `AUTH_MODE=open`, else {_REQUESTS_PER_SECOND}",
+    )
+    tenant_concurrent_uploads: int = Field(
+        0,
+        ge=0,
+        description="Uploads at once that each client may send to each process of this service; 0: any number",
+    )
+    tenant_metrics_limit: int = Field(
+        50, ge=0, le=1000, description="Clients that metrics name, the first ones; all others are `other`"
+    )
+    min_upload_bytes_per_second: int = Field(
+        1024,
+        ge=0,
+        description="Slowest that an upload may come, on average after its first 30 s; 0: as slow as it likes",
+    )
     upload_dir: Path = Field(Path("uploads"), description="Folder that keeps the documents' bytes")
     max_upload_bytes: int = Field(
         50 * 1024 * 1024, ge=1, description="Largest document that is accepted, in bytes"
@@ -47,6 +99,53 @@ class DocumentApiSettings(ServiceSettings):
     llm_timeout_seconds: float = Field(
         10.0, gt=0, description="Time the model may take before the offline summary"
     )
+
+    @property
+    def requests_per_second(self) -> int | None:
+        """Return how many requests a second each client may send, None for any number."""
+        if self.tenant_requests_per_second is None:
+            return _REQUESTS_PER_SECOND if self.auth_mode is AuthMode.REQUIRED else None
+        return self.tenant_requests_per_second or None
+
+    @property
+    def algorithms(self) -> list[str]:
+        """Return the algorithms of bearer tokens that are accepted."""
+        return [name.strip() for name in self.jwt_algorithms.split(",")]
+
+    @field_validator("data_store_url")
+    @classmethod
+    def _has_no_password(cls, value: HttpUrl) -> HttpUrl:
+        if value.username or value.password:
+            raise ValueError("must not hold a user or password: the data store is shown SERVICE_TOKEN")
+        return value
+
+    @field_validator("public_tls")
+    @classmethod
+    def _production_is_encrypted(cls, value: bool, info: ValidationInfo) -> bool:  # noqa: FBT001  pydantic's way
+        if not value and is_production(info):
+            raise ValueError(
+                "must be true with ENVIRONMENT=production: clients reach robin by TLS only (./setup-and-run.sh --tls)"
+            )
+        return value
+
+    @field_validator("jwt_algorithms")
+    @classmethod
+    def _only_public_keys(cls, value: str) -> str:
+        if not {name.strip() for name in value.split(",")} <= _ALGORITHMS:
+            raise ValueError(f"must be of {', '.join(sorted(_ALGORITHMS))}, separated by commas")
+        return value
+
+    @model_validator(mode="after")
+    def _tokens_can_be_verified(self) -> Self:
+        if self.jwt_issuer is None:
+            return self
+        if self.jwt_audience is None:
+            raise ValueError("JWT_AUDIENCE must say for whom the tokens of JWT_ISSUER are")
+        if (self.jwt_jwks_url is None) == (self.jwt_key_file is None):
+            raise ValueError(
+                "JWT_JWKS_URL or JWT_KEY_FILE, one of them, must have the public keys of JWT_ISSUER"
+            )
+        return self
 
     @model_validator(mode="after")
     def _model_is_named(self) -> Self:

@@ -1,4 +1,4 @@
-"""The identity of the request being served: its correlation ID and, once known, its tenant."""
+"""The identity of the request being served: its correlation ID and, once known, its tenant and who sent it."""
 
 import re
 import uuid
@@ -19,6 +19,7 @@ class RequestContext:
 
     correlation_id: str
     client_id: str | None = None
+    actor: str | None = None
     error_type: str | None = None
 
 
@@ -43,6 +44,12 @@ def current_correlation_id() -> str | None:
     return request.correlation_id if request else None
 
 
+def current_actor() -> str | None:
+    """Return who sent the request being served, None where nobody asked."""
+    request = _current.get()
+    return request.actor if request else None
+
+
 def enter_request(request: RequestContext) -> None:
     """Make this the request being served, for the current context and those copied from it."""
     _current.set(request)
@@ -53,6 +60,13 @@ def bind_client(client_id: str) -> None:
     request = _current.get()
     if request is not None:
         request.client_id = client_id
+
+
+def bind_actor(actor: str) -> None:
+    """Note who sent the request, for the audit log: a user and a credential by its name, never a secret."""
+    request = _current.get()
+    if request is not None:
+        request.actor = actor
 
 
 def _bound(client_id: str) -> str:

@@ -158,6 +158,8 @@ class Instruments:
         self.database_pool_exhausted = self._made(signals.DATABASE_POOL_EXHAUSTED)
         self.health_checks = self._made(signals.HEALTH_CHECKS)
         self.health_check_duration = self._made(signals.HEALTH_CHECK_DURATION)
+        self.tenant_requests = self._made(signals.TENANT_REQUESTS)
+        self.tenant_limit_exceeded = self._made(signals.TENANT_LIMIT_EXCEEDED)
         self.documents_uploaded = self._made(signals.DOCUMENTS_UPLOADED)
         self.document_size = self._made(signals.DOCUMENT_SIZE)
         self.summaries = self._made(signals.SUMMARIES)

@@ -11,6 +11,8 @@ CORRELATION_HEADER: Final = "X-Correlation-ID"
 UPLOAD_ROUTE: Final = "/clients/{client_id}/upload-document"
 DOCUMENT_ROUTE: Final = "/clients/{client_id}/documents/{doc_id}"
 RECORDS_ROUTE: Final = "/clients/{client_id}/documents"
+PRINCIPAL_BY_KEY_ROUTE: Final = "/principals/by-key"
+PRINCIPAL_BY_SUBJECT_ROUTE: Final = "/principals/by-subject"
 HEALTH_ROUTE: Final = "/health"
 UNMATCHED_ROUTE: Final = "unmatched"
 
@@ -18,6 +20,7 @@ UNMATCHED_ROUTE: Final = "unmatched"
 class Span(StrEnum):
     """Names of the business and database steps; HTTP spans are named by method and route."""
 
+    AUTHENTICATE = "authenticate"
     UPLOAD_DOCUMENT = "upload_document"
     RETRIEVE_DOCUMENT = "retrieve_document"
     FILE_PROCESSING = "file_processing"
@@ -55,6 +58,8 @@ class Attribute(StrEnum):
     QUERY_TIMING = "query_timing"
     SUCCESS_STATUS = "success_status"
     PROBLEM_DETAIL = "problem.detail"
+    AUTH_METHOD = "auth.method"
+    AUTH_DENIED = "auth.denied"
 
 
 class Outcome(StrEnum):
@@ -183,6 +188,7 @@ METHODS: Final = frozenset(
 ROUTES: Final = frozenset(
     {
         *(UPLOAD_ROUTE, DOCUMENT_ROUTE, RECORDS_ROUTE, HEALTH_ROUTE, UNMATCHED_ROUTE),
+        *(PRINCIPAL_BY_KEY_ROUTE, PRINCIPAL_BY_SUBJECT_ROUTE),
         *("/openapi.json", "/docs", "/docs/oauth2-redirect", "/redoc"),
     }
 )
@@ -293,6 +299,22 @@ DOCUMENTS_UPLOADED: Final = MetricSpec(
     "Documents stored",
     "{document}",
     {"client": 51, **_FILE_TYPE},
+    exemplars=True,
+)
+TENANT_REQUESTS: Final = MetricSpec(
+    "tenant_requests",
+    "counter",
+    "Requests of each client by class of their status",
+    "{request}",
+    {"client": 51, "status": frozenset({"1xx", "2xx", "3xx", "4xx", "5xx"})},
+    exemplars=True,
+)
+TENANT_LIMIT_EXCEEDED: Final = MetricSpec(
+    "tenant_limit_exceeded",
+    "counter",
+    "Requests refused because the client is over a limit of its own",
+    "{request}",
+    {"client": 51, "limit": frozenset({"requests", "uploads", "bytes", "documents"})},
     exemplars=True,
 )
 DOCUMENT_SIZE: Final = MetricSpec(
@@ -408,6 +430,8 @@ SERVICE_METRICS: Final = (
     *PROCESS_METRICS,
 )
 DOCUMENT_METRICS: Final = (
+    TENANT_REQUESTS,
+    TENANT_LIMIT_EXCEEDED,
     DOCUMENTS_UPLOADED,
     DOCUMENT_SIZE,
     DOCUMENT_STORAGE,

@@ -5,14 +5,17 @@ from typing import Any, Final
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
 
+from access.roles import Permission
+from access.routes import GuardedRoute, needs
 from document_api.documents.multipart import MultipartFile
 from document_api.documents.schemas import Document, UploadResponse
 from document_api.documents.service import DocumentService
+from document_api.identity.credentials import SECURITY_SCHEMES
+from document_api.identity.limits import TenantLimits
 from observability import ClientId
 from observability.fields import DocumentId
-from observability.routes import DirectRoute
 
-router = APIRouter(prefix="/clients/{client_id}", tags=["documents"], route_class=DirectRoute)
+router = APIRouter(prefix="/clients/{client_id}", tags=["documents"], route_class=GuardedRoute)
 
 _PROBLEM: Final[dict[str, Any]] = {"content": {"application/problem+json": {}}}
 _MULTIPART_BODY: Final[dict[str, Any]] = {
@@ -39,20 +42,24 @@ def _documents(request: Request) -> DocumentService:
 
 @router.put(
     "/upload-document",
-    openapi_extra=_MULTIPART_BODY,  # the body is streamed by hand: FastAPI would spool it a second time
+    # The body is streamed by hand: FastAPI would spool it a second time.
+    openapi_extra=_MULTIPART_BODY | needs(Permission.WRITE_DOCUMENTS, *SECURITY_SCHEMES),
     response_model=UploadResponse,
-    responses=dict.fromkeys((400, 413, 415, 422, 502, 503, 504, 507), _PROBLEM),
+    responses=dict.fromkeys((400, 401, 403, 408, 409, 413, 415, 422, 429, 502, 503, 504, 507), _PROBLEM),
 )
 async def upload_document(client_id: ClientId, request: Request) -> Response:
     """Store one document: multipart/form-data with one part named `file`."""
-    document = await _documents(request).upload(client_id, MultipartFile(request))
+    limits: TenantLimits = request.state.limits
+    with limits.uploading(client_id):
+        document = await _documents(request).upload(client_id, MultipartFile(request))
     return _json(UploadResponse(client_id=client_id, document_id=document.id, metadata=document))
 
 
 @router.get(
     "/documents/{doc_id}",
+    openapi_extra=needs(Permission.READ_DOCUMENTS, *SECURITY_SCHEMES),
     response_model=Document,
-    responses=dict.fromkeys((404, 422, 502, 503, 504), _PROBLEM),
+    responses=dict.fromkeys((400, 401, 403, 404, 422, 429, 502, 503, 504), _PROBLEM),
 )
 async def get_document(client_id: ClientId, doc_id: DocumentId, request: Request) -> Response:
     """Return a document's metadata with its summary; another client's document is not found."""

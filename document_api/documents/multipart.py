@@ -2,6 +2,7 @@
 
 import mimetypes
 import re
+import time
 from collections.abc import AsyncIterator, Iterator
 from typing import Final
 
@@ -19,6 +20,8 @@ _DEFAULT_TYPE: Final = "application/octet-stream"
 _MEDIA_TYPE: Final = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,126}/[a-z0-9][a-z0-9!#$&^_.+-]{0,126}")
 _UNPRINTABLE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _MAX_BOUNDARY_BYTES: Final = 70  # RFC 2046, 5.1.1
+# A connection may need a while to get going.
+_GRACE_SECONDS: Final = 30.0
 
 
 class BadMultipart(Problem):
@@ -42,6 +45,18 @@ class TooLarge(Problem):
         super().__init__(f"The file is larger than {max_bytes} bytes, the most that is accepted.")
 
 
+class TooSlow(Problem):
+    """The body comes in so slowly that it would hold a place for hours."""
+
+    status = 408
+
+    def __init__(self, bytes_per_second: int) -> None:
+        super().__init__(
+            f"The upload comes slower than {bytes_per_second} bytes a second.",
+            headers={"Connection": "close"},
+        )
+
+
 class MultipartFile:
     """The part named `file` of a request; its name and type are known once the first chunk is there."""
 
@@ -51,21 +66,15 @@ class MultipartFile:
         self.filename = ""
         self.media_type = _DEFAULT_TYPE
 
-    async def chunks(self, max_bytes: int) -> AsyncIterator[bytes]:
+    async def chunks(self, max_bytes: int, min_bytes_per_second: int = 0) -> AsyncIterator[bytes]:
         """Yield the file's bytes as they arrive, and check the whole body on the way.
 
-        Raises Problem: 400 malformed or cut short, 413 more than `max_bytes`, 415 not multipart, 422 no file, two
+        Raises Problem: 400 malformed or cut short, 408 slower than allowed, 413 more than `max_bytes`, 415 not multipart, 422 no file, two
         files, an empty file or no file name.
         """
-        self._refuse_declared_length(max_bytes)
-        received = size = 0
+        size = 0
         body = _Body(self._request.headers.get("content-type"))
-        async for data in self._request.stream():
-            received += len(data)
-            if (
-                received > max_bytes + MULTIPART_ENVELOPE_BYTES
-            ):  # other fields are not kept, and yet they are not endless
-                raise TooLarge(max_bytes)
+        async for data in self._received(max_bytes, min_bytes_per_second):
             for piece in self._bytes_of_file(body.parse(data)):
                 size += len(piece)
                 if size > max_bytes:
@@ -77,6 +86,19 @@ class MultipartFile:
             raise WrongForm(f"The form has no file in a field '{FIELD}'; {ACCEPTED}.")
         if size == 0:
             raise WrongForm(f"The file is empty; {ACCEPTED} and at least one byte.")
+
+    async def _received(self, max_bytes: int, min_bytes_per_second: int) -> AsyncIterator[bytes]:
+        """Yield the body as it arrives; other fields are not kept, and yet they are not endless."""
+        self._refuse_declared_length(max_bytes)
+        received, started = 0, time.monotonic()
+        async for data in self._request.stream():
+            received += len(data)
+            if received > max_bytes + MULTIPART_ENVELOPE_BYTES:
+                raise TooLarge(max_bytes)
+            seconds = time.monotonic() - started
+            if seconds > _GRACE_SECONDS and received < seconds * min_bytes_per_second:
+                raise TooSlow(min_bytes_per_second)
+            yield data
 
     def _bytes_of_file(self, parts: list[dict[str, str] | bytes]) -> Iterator[bytes]:
         """Yield what belongs to the file, and skip any other field."""

@@ -5,15 +5,16 @@ from typing import Final
 
 from opentelemetry import trace
 
+from access.audit import ANONYMOUS, Action
 from document_api.documents.multipart import MultipartFile
 from document_api.documents.schemas import Document, NewDocument
 from document_api.documents.storage import BACKEND, FileStorage, IncomingFile
-from document_api.documents.store_client import OutcomeUnknown, StoreClient
+from document_api.documents.store_client import OutcomeUnknown, OverALimit, StoreClient
 from document_api.labels import BoundedLabel, media_type_label
 from document_api.settings import DocumentApiSettings
 from document_api.summaries import Summarizer, Summary, SummarySource
 from document_api.summaries.text import ReadText, decode
-from observability import Problem, Telemetry
+from observability import Problem, Telemetry, current_actor
 from observability.signals import Attribute, Span
 
 logger = logging.getLogger(__name__)
@@ -31,14 +32,17 @@ class DocumentService:
         summarizer: Summarizer,
         telemetry: Telemetry,
         settings: DocumentApiSettings,
+        *,
+        client_label: BoundedLabel,
     ) -> None:
         self._storage = storage
         self._store = store
         self._summarizer = summarizer
         self._telemetry = telemetry
         self._max_bytes = settings.max_upload_bytes
+        self._min_bytes_per_second = settings.min_upload_bytes_per_second
         self._summary_input_bytes = settings.summary_input_bytes
-        self._client_label = BoundedLabel()
+        self._client_label = client_label
 
     async def upload(self, client_id: str, upload: MultipartFile) -> Document:
         """Keep the bytes, summarise the text, record the metadata; a refusal or failure leaves nothing behind.
@@ -57,7 +61,11 @@ class DocumentService:
     async def retrieve(self, client_id: str, document_id: int) -> Document:
         """Return a document of this client; raises NotFound, or Problem for the data store."""
         with self._telemetry.step(Span.RETRIEVE_DOCUMENT, {Attribute.DOCUMENT_ID: document_id}, outcome=True):
-            return await self._store.find(client_id, document_id)
+            document = await self._store.find(client_id, document_id)
+            if current_actor() is not None:
+                context = _audited(Action.DOCUMENT_READ, document_id)
+                logger.info("Document read", extra={"context_data": context})
+        return document
 
     async def _process_file(self, upload: MultipartFile, file: IncomingFile) -> ReadText:
         """Bring the bytes to disk and return their text, as far as it is summarised."""
@@ -66,7 +74,7 @@ class DocumentService:
             await self._save(file)
             text = decode(beginning)
             step.set(Attribute.FILE_SIZE, file.size)
-            step.set(Attribute.FILE_TYPE, upload.media_type)
+            step.set(Attribute.FILE_TYPE, media_type_label(upload.media_type))
             step.set(Attribute.FILE_SHA256, file.sha256[:12])
             step.set(Attribute.SUMMARY_INPUT_CHARS, len(text.content))
         return text
@@ -76,7 +84,7 @@ class DocumentService:
         beginning = bytearray()
         with self._telemetry.step(Span.FILE_READ) as step:
             chunks = 0
-            async for chunk in upload.chunks(self._max_bytes):
+            async for chunk in upload.chunks(self._max_bytes, self._min_bytes_per_second):
                 await file.write(chunk)
                 if (missing := self._summary_input_bytes - len(beginning)) > 0:
                     beginning += chunk[:missing]
@@ -133,7 +141,11 @@ class DocumentService:
                 return await self._store.create(client_id, new)
             except OutcomeUnknown:
                 raise
-            except Problem:
+            except Problem as error:
+                if isinstance(error, OverALimit):
+                    self._telemetry.metrics.tenant_limit_exceeded(
+                        1, client=self._client_label.of(client_id), limit=error.limit
+                    )
                 file.drop()
                 raise
 
@@ -146,11 +158,16 @@ class DocumentService:
             "Document uploaded",
             extra={
                 "context_data": {
-                    "document_id": document.id,
+                    **_audited(Action.DOCUMENT_CREATE, document.id),
                     "file_size": document.file_size,
-                    "file_type": document.file_type,
+                    "file_type": file_type,
                     "summary_source": document.summary_source,
                     "duration": round(seconds, 6),
                 }
             },
         )
+
+
+def _audited(action: Action, document_id: int) -> dict[str, object]:
+    """Return what a log record says of who did what, as the audit log does."""
+    return {"action": action.value, "actor": current_actor() or ANONYMOUS, "document_id": document_id}

@@ -1,20 +1,29 @@
 """The data store over HTTP."""
 
 import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
 
 from opentelemetry.semconv.attributes import http_attributes, server_attributes, url_attributes
 from opentelemetry.trace import SpanKind
 from opentelemetry.util.types import AttributeValue
+from pydantic import BaseModel
 
+from access.roles import Role
+from access.service_token import ACTOR_HEADER
 from document_api.documents.schemas import Document, NewDocument
 from document_api.http import Answer, HttpClient, NoAnswer
-from observability import NotFound, Problem, Telemetry, Unavailable, outgoing_headers
+from observability import NotFound, Problem, Telemetry, Unavailable, current_actor, outgoing_headers
 from observability.signals import HealthStatus
 
 _NO_ANSWER: Final = "The data store did not answer in time: look whether it was done before you try again."
 _NOT_A_DOCUMENT: Final = "The data store answered something that is not a document."
+_NOT_A_USER: Final = "The data store answered something that is not a user."
+_OVER_A_LIMIT: Final = {409: "documents", 413: "bytes"}
+_MAX_AGE: Final = re.compile(r"max-age=([0-9]+(?:\.[0-9]+)?)")
 
 
 class OutcomeUnknown(Problem):
@@ -23,16 +32,50 @@ class OutcomeUnknown(Problem):
     status = 504
 
 
+class User(BaseModel):
+    """The user whom a credential belongs to."""
+
+    user_id: int
+    client_id: str | None
+    role: Role
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the data store knows of a credential, None where it accepts it no more, and how long that may be believed."""
+
+    user: User | None
+    fresh_seconds: float
+
+
+class _Limit(BaseModel):
+    """What a client may store, stores, and wanted to store: bytes or documents."""
+
+    detail: str
+    limit: int
+    used: int
+    requested: int
+
+
+class OverALimit(Problem):
+    """The client may store no more: `limit` says of what."""
+
+    def __init__(self, told: _Limit, status: int) -> None:
+        super().__init__(told.detail, status=status, **told.model_dump(exclude={"detail"}))
+        self.limit = _OVER_A_LIMIT[status]
+
+
 class StoreClient:
     """Records and finds metadata in the data store.
 
-    Raises NotFound for a document that is not there, Unavailable when the data store cannot be reached or
+    Raises NotFound for a document that is not there, OverALimit for a client that may store no more, Unavailable when the data store cannot be reached or
     says so, Problem (502) when it answers what this client cannot use, OutcomeUnknown (504) when it does not answer.
     """
 
-    def __init__(self, client: HttpClient, telemetry: Telemetry) -> None:
+    def __init__(self, client: HttpClient, telemetry: Telemetry, token: str | None = None) -> None:
         self._client = client
         self._telemetry = telemetry
+        self._authorization = {"Authorization": f"Bearer {token}"} if token is not None else {}
 
     async def create(self, client_id: str, document: NewDocument) -> Document:
         """Record the metadata of a document; raises OutcomeUnknown when it may have been recorded or not."""
@@ -52,13 +95,37 @@ class StoreClient:
         except ValueError as error:
             raise Problem(_NOT_A_DOCUMENT, status=502) from error
 
+    async def principal_by_key(self, prefix: str, digest: str) -> Known:
+        """Return whose an API key is."""
+        return await self._principal("/principals/by-key", {"prefix": prefix, "digest": digest})
+
+    async def principal_by_subject(self, subject: str) -> Known:
+        """Return who the subject of a bearer token is."""
+        return await self._principal("/principals/by-subject", {"subject": subject})
+
+    async def _principal(self, path: str, body: Mapping[str, str]) -> Known:
+        answer = await self._send("POST", path, json.dumps(body).encode(), expected=HTTPStatus.NOT_FOUND)
+        fresh = _MAX_AGE.search(answer.headers.get("Cache-Control", ""))
+        fresh_seconds = float(fresh[1]) if fresh else 0.0
+        if answer.status == HTTPStatus.NOT_FOUND:
+            return Known(None, fresh_seconds)
+        try:
+            return Known(User.model_validate_json(answer.body), fresh_seconds)
+        except ValueError as error:
+            raise Problem(_NOT_A_USER, status=502) from error
+
     async def check(self) -> HealthStatus:
         """Ask the data store for its health; raises NoAnswer when it does not answer."""
         answer = await self._client.send("GET", "/health", outgoing_headers())
         return HealthStatus(json.loads(answer.body)["status"])
 
-    async def _send(self, method: str, path: str, body: bytes | None = None) -> Answer:
-        """Send a request inside a CLIENT span, which carries the trace and the correlation ID on."""
+    async def _send(
+        self, method: str, path: str, body: bytes | None = None, *, expected: int | None = None
+    ) -> Answer:
+        """Send a request inside a CLIENT span, which carries the trace and the correlation ID on.
+
+        Raises Problem for an answer that is no success, unless it has the status that is expected.
+        """
         attributes: dict[str, AttributeValue] = {
             http_attributes.HTTP_REQUEST_METHOD: method,
             url_attributes.URL_FULL: self._client.url(path),
@@ -66,7 +133,9 @@ class StoreClient:
             server_attributes.SERVER_PORT: self._client.port,
         }
         with self._telemetry.step(method, attributes, kind=SpanKind.CLIENT) as step:
-            headers = outgoing_headers()
+            headers = {**outgoing_headers(), **self._authorization}
+            if actor := current_actor():
+                headers[ACTOR_HEADER] = actor
             if body is not None:
                 headers["Content-Type"] = "application/json"
             try:
@@ -76,16 +145,24 @@ class StoreClient:
                     raise Unavailable("The data store cannot be reached; try again.") from error
                 raise OutcomeUnknown(_NO_ANSWER) from error
             step.set(http_attributes.HTTP_RESPONSE_STATUS_CODE, answer.status)
-            _raise_for_problem(answer.status)
+            if answer.status != expected:
+                _raise_for_problem(answer)
             return answer
 
 
-def _raise_for_problem(status: int) -> None:
+def _raise_for_problem(answer: Answer) -> None:
     """Turn an answer that is no success into the problem that the client is told."""
+    status = answer.status
     if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
         return
     if status == HTTPStatus.NOT_FOUND:
         raise NotFound("The client has no such document.")
+    if status in _OVER_A_LIMIT:
+        raise _over_a_limit(answer)
+    if status == HTTPStatus.UNAUTHORIZED:
+        raise Unavailable(
+            "The data store does not accept this service: SERVICE_TOKEN must be the same in both."
+        )
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         raise Unavailable("The data store is not available; try again.")
     if status == HTTPStatus.GATEWAY_TIMEOUT:
@@ -93,3 +170,12 @@ def _raise_for_problem(status: int) -> None:
     # After a 5xx nobody knows how far the request came.
     kind = OutcomeUnknown if status >= HTTPStatus.INTERNAL_SERVER_ERROR else Problem
     raise kind(f"The data store answered {status}.", status=502)
+
+
+def _over_a_limit(answer: Answer) -> Problem:
+    """Return the problem of a client that may not store more, with the numbers that the data store says."""
+    try:
+        told = _Limit.model_validate_json(answer.body)
+    except ValueError:
+        return Problem(f"The data store answered {answer.status}.", status=502)
+    return OverALimit(told, answer.status)

@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Final
 
 from opentelemetry.semconv._incubating.attributes import gen_ai_attributes as gen_ai
+from opentelemetry.semconv._incubating.attributes import user_attributes as user
 from opentelemetry.semconv.attributes import db_attributes as db
 from opentelemetry.semconv.attributes import exception_attributes as exception
 from opentelemetry.semconv.attributes import http_attributes as http
@@ -13,8 +14,9 @@ from opentelemetry.semconv.attributes import network_attributes as network
 from opentelemetry.semconv.attributes import server_attributes as server
 from opentelemetry.semconv.attributes import url_attributes as url
 from opentelemetry.semconv.attributes.error_attributes import ERROR_TYPE
-from opentelemetry.semconv.attributes.user_agent_attributes import USER_AGENT_ORIGINAL
 
+from access.audit import Action
+from access.roles import Permission
 from observability.signals import METHODS, ROUTES, SUMMARY_REASONS, SUMMARY_SOURCES, Attribute, Outcome
 
 
@@ -48,6 +50,8 @@ _METHOD: Final = AttributeSpec(values=METHODS)
 _ROUTE: Final = AttributeSpec(values=ROUTES)
 _OPERATION: Final = _one_of("SELECT", "INSERT", "UPDATE", "DELETE")
 _SOURCE: Final = AttributeSpec(values=SUMMARY_SOURCES)
+_DENIALS: Final = frozenset({"role", "client"})
+_DENIED: Final = AttributeSpec(values=_DENIALS)
 _REASON: Final = AttributeSpec(values=SUMMARY_REASONS)
 
 SPAN_ATTRIBUTES: Final[Mapping[str, AttributeSpec]] = {
@@ -55,6 +59,10 @@ SPAN_ATTRIBUTES: Final[Mapping[str, AttributeSpec]] = {
     Attribute.CLIENT_ID: _TEXT,
     ERROR_TYPE: _TEXT,
     Attribute.PROBLEM_DETAIL: _TEXT,
+    Attribute.AUTH_METHOD: _one_of("api_key", "bearer"),
+    Attribute.AUTH_DENIED: _DENIED,
+    user.USER_ID: _TEXT,
+    user.USER_ROLES: AttributeSpec(Type.STRINGS),
     Attribute.DOCUMENT_ID: _COUNT,
     Attribute.OUTCOME: AttributeSpec(values=frozenset(Outcome)),
     Attribute.FILE_SIZE: _BYTES,
@@ -89,7 +97,6 @@ SPAN_ATTRIBUTES: Final[Mapping[str, AttributeSpec]] = {
     url.URL_FULL: _TEXT,
     url.URL_PATH: _TEXT,
     url.URL_SCHEME: _one_of("http", "https"),
-    USER_AGENT_ORIGINAL: _TEXT,
     gen_ai.GEN_AI_OPERATION_NAME: _one_of("chat"),
     gen_ai.GEN_AI_PROVIDER_NAME: _one_of("openai"),
     gen_ai.GEN_AI_REQUEST_MODEL: _TEXT,
@@ -127,7 +134,10 @@ RECORD_ATTRIBUTES: Final[Mapping[str, AttributeSpec]] = {
     "context_data.file_size": _BYTES,
     "context_data.file_type": _TEXT,
     "context_data.summary_source": _SOURCE,
-    "context_data.reason": _REASON,
+    "context_data.reason": AttributeSpec(values=SUMMARY_REASONS | _DENIALS),
+    "context_data.action": AttributeSpec(values=frozenset(Action)),
+    "context_data.actor": _TEXT,
+    "context_data.permission": AttributeSpec(values=frozenset(Permission)),
     "context_data.operation": _OPERATION,
     "context_data.table": _TEXT,
     "context_data.statement": _TEXT,

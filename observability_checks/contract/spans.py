@@ -7,15 +7,23 @@ from enum import StrEnum
 from typing import Final
 
 from opentelemetry.semconv._incubating.attributes import gen_ai_attributes as gen_ai
+from opentelemetry.semconv._incubating.attributes import user_attributes as user
 from opentelemetry.semconv.attributes import db_attributes as db
 from opentelemetry.semconv.attributes import http_attributes as http
 from opentelemetry.semconv.attributes import network_attributes as network
 from opentelemetry.semconv.attributes import server_attributes as server
 from opentelemetry.semconv.attributes import url_attributes as url
 from opentelemetry.semconv.attributes.error_attributes import ERROR_TYPE
-from opentelemetry.semconv.attributes.user_agent_attributes import USER_AGENT_ORIGINAL
 
-from observability.signals import DOCUMENT_ROUTE, RECORDS_ROUTE, UPLOAD_ROUTE, Attribute, Span
+from observability.signals import (
+    DOCUMENT_ROUTE,
+    PRINCIPAL_BY_KEY_ROUTE,
+    PRINCIPAL_BY_SUBJECT_ROUTE,
+    RECORDS_ROUTE,
+    UPLOAD_ROUTE,
+    Attribute,
+    Span,
+)
 from observability_checks.contract.sources import Source
 
 
@@ -65,10 +73,11 @@ def _span(
     has: tuple[str, ...] = (),
     on_success: tuple[str, ...] = (),
     may_have: tuple[str, ...] = (),
+    identity: tuple[str, ...] = (Attribute.CORRELATION_ID, Attribute.CLIENT_ID),
 ) -> SpanSpec:
     """Return a span that carries the request's identity beside its own attributes, and a reason where it fails."""
-    required = frozenset({Attribute.CORRELATION_ID, Attribute.CLIENT_ID, *has})
-    optional = frozenset({ERROR_TYPE, *on_success, *may_have})
+    required = frozenset({*identity, *has})
+    optional = frozenset({ERROR_TYPE, Attribute.CLIENT_ID, *on_success, *may_have}) - required
     return SpanSpec(name, service, kind, frozenset(parents), required, optional, frozenset(on_success))
 
 
@@ -76,11 +85,11 @@ def _request(service: Source, *parents: str) -> SpanSpec:
     """Return the span of a request that a service serves: the tenant is known once its path is accepted."""
     required = {
         *(Attribute.CORRELATION_ID, http.HTTP_REQUEST_METHOD, http.HTTP_RESPONSE_STATUS_CODE),
-        *(url.URL_PATH, url.URL_SCHEME, network.NETWORK_PROTOCOL_VERSION),
+        *(url.URL_SCHEME, network.NETWORK_PROTOCOL_VERSION),
         *(server.SERVER_ADDRESS, server.SERVER_PORT),
     }
-    on_success = frozenset({Attribute.CLIENT_ID, http.HTTP_ROUTE})
-    optional = on_success | {USER_AGENT_ORIGINAL, ERROR_TYPE, Attribute.PROBLEM_DETAIL}
+    on_success = frozenset({Attribute.CLIENT_ID, http.HTTP_ROUTE, url.URL_PATH})
+    optional = on_success | {ERROR_TYPE, Attribute.PROBLEM_DETAIL, Attribute.AUTH_DENIED}
     return SpanSpec(
         *(REQUEST_SPAN, service, Kind.SERVER, frozenset(parents), frozenset(required), optional, on_success)
     )
@@ -102,12 +111,20 @@ _ANSWERED: Final = (
 _PROCESSED: Final = (
     *(Attribute.FILE_SIZE, Attribute.FILE_TYPE, Attribute.FILE_SHA256, Attribute.SUMMARY_INPUT_CHARS),
 )
+# Of steps that also find out whose request it is.
+_BEFORE_THE_TENANT: Final = (Attribute.CORRELATION_ID,)
 _API: Final = Source.DOCUMENT_API
 _STORE: Final = Source.DATA_STORE
 
 # What is optional is missing where a step did not come so far.
 SPANS: Final = (
     _request(_API),
+    _span(
+        *(Span.AUTHENTICATE, _API, REQUEST_SPAN),
+        has=(Attribute.OUTCOME,),
+        on_success=(Attribute.AUTH_METHOD, user.USER_ID, user.USER_ROLES),
+        identity=_BEFORE_THE_TENANT,
+    ),
     _span(
         Span.UPLOAD_DOCUMENT,
         _API,
@@ -134,21 +151,24 @@ SPANS: Final = (
     _span(Span.STORE_METADATA, _API, Span.UPLOAD_DOCUMENT, has=(Attribute.DATABASE_OPERATION,)),
     _span(Span.RETRIEVE_DOCUMENT, _API, REQUEST_SPAN, has=(Attribute.OUTCOME, Attribute.DOCUMENT_ID)),
     _span(
-        *(CALL_SPAN, _API, Span.STORE_METADATA, Span.RETRIEVE_DOCUMENT),
+        *(CALL_SPAN, _API, Span.AUTHENTICATE, Span.STORE_METADATA, Span.RETRIEVE_DOCUMENT),
         kind=Kind.CLIENT,
         has=_CALL,
         on_success=(http.HTTP_RESPONSE_STATUS_CODE,),
+        identity=_BEFORE_THE_TENANT,
     ),
     _request(_STORE, CALL_SPAN),
     _span(
         *(Span.DATABASE_CONNECTION, _STORE, REQUEST_SPAN),
         has=(Attribute.POOL_WAIT, Attribute.POOL_IN_USE, Attribute.POOL_SIZE),
+        identity=_BEFORE_THE_TENANT,
     ),
     _span(
         *(Span.SQL_EXECUTION, _STORE, REQUEST_SPAN),
         kind=Kind.CLIENT,
         has=_STATEMENT,
         may_have=(db.DB_RESPONSE_STATUS_CODE,),
+        identity=_BEFORE_THE_TENANT,
     ),
     _span(Span.TRANSACTION_COMMIT, _STORE, REQUEST_SPAN, has=(Attribute.SUCCESS_STATUS,)),
 )
@@ -159,5 +179,7 @@ ENDPOINTS: Final = frozenset(
         (_API, "GET", DOCUMENT_ROUTE),
         (_STORE, "POST", RECORDS_ROUTE),
         (_STORE, "GET", DOCUMENT_ROUTE),
+        (_STORE, "POST", PRINCIPAL_BY_KEY_ROUTE),
+        (_STORE, "POST", PRINCIPAL_BY_SUBJECT_ROUTE),
     }
 )

@@ -15,6 +15,7 @@ from opentelemetry._logs import LogRecord
 from opentelemetry.trace import SpanKind, StatusCode
 
 from document_api.app import create_app
+from document_api.health import OPEN_WARNING
 from document_api.settings import DocumentApiSettings
 from observability.signals import (
     DOCUMENT_SIZE,
@@ -383,6 +384,7 @@ def test_health_asks_disk_and_data_store(api: httpx.Client, telemetry: Telemetry
             "service": "document-api",
             "components": {"file_system": "healthy", "data_store": "healthy"},
             "version": "1.0.0",
+            "warnings": [OPEN_WARNING],
         },
     )
     assert telemetry.spans() == []

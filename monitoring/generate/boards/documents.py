@@ -26,6 +26,8 @@ from observability.signals import (
     HTTP_REQUEST_DURATION,
     HTTP_REQUESTS,
     SUMMARIES,
+    TENANT_LIMIT_EXCEEDED,
+    TENANT_REQUESTS,
 )
 
 _OF_TENANT: Final = 'client=~"$tenant"'
@@ -146,6 +148,29 @@ _TENANTS: Final = (
         unit="bytes",
         width=6,
         no_value=_NO_UPLOADS,
+    ),
+    lines(
+        "Requests by tenant",
+        "Answered in a second, by class of the status; tenants beyond the bounded list are other",
+        Target(
+            expr=rate(TENANT_REQUESTS, _OF_TENANT, by=("client", "status")), legend="{{client}} {{status}}"
+        ),
+        unit="reqps",
+        width=12,
+        links=(OVERVIEW,),
+        no_value="no requests",
+    ),
+    lines(
+        "Refused over a limit",
+        "Requests in a second that a tenant sent beyond what it may: requests, uploads at once, documents or bytes stored",
+        Target(
+            expr=rate(TENANT_LIMIT_EXCEEDED, _OF_TENANT, by=("client", "limit")),
+            legend="{{client}}: {{limit}}",
+        ),
+        unit="reqps",
+        width=12,
+        links=(LOGS,),
+        no_value="nobody is over a limit",
     ),
     log_lines(
         "What they stored",
