@@ -43,6 +43,7 @@ def _context(*names: str) -> frozenset[str]:
 _OF_A_SPAN: Final = frozenset({Attribute.CORRELATION_ID, TRACE_ID, SPAN_ID})
 _TENANT: Final = frozenset({Attribute.CLIENT_ID})
 _OF_A_TENANT: Final = _OF_A_SPAN | _TENANT
+_AUDITED: Final = _context("action", "actor")
 _OF_POSTGRESQL: Final = frozenset({db.DB_SYSTEM_NAME, "context_data.pid"})
 _OF_A_STATEMENT: Final = _OF_A_SPAN | {db.DB_OPERATION_NAME}
 
@@ -55,7 +56,18 @@ RECORDS: Final = (
     ),
     _record(
         *("document uploaded", (Source.DOCUMENT_API,), "Document uploaded", "INFO"),
-        has=_OF_A_TENANT | _context("document_id", "file_size", "file_type", "summary_source", "duration"),
+        has=_OF_A_TENANT
+        | _AUDITED
+        | _context("document_id", "file_size", "file_type", "summary_source", "duration"),
+    ),
+    _record(
+        *("document read", (Source.DOCUMENT_API,), "Document read", "INFO"),
+        has=_OF_A_TENANT | _AUDITED | _context("document_id"),
+    ),
+    _record(
+        *("access denied", (Source.DOCUMENT_API,), "Access denied", "WARNING"),
+        has=_OF_A_SPAN | _context("permission", "reason", "actor"),
+        may_have=_TENANT,
     ),
     _record(
         *("fallback of the summary", (Source.DOCUMENT_API,), "The model wrote no summary", "WARNING"),

@@ -23,6 +23,8 @@ NAMES = {
     "database_connection_pool_exhausted_total",
     "health_check_total",
     "health_check_duration_seconds",
+    "tenant_requests_total",
+    "tenant_limit_exceeded_total",
     "documents_uploaded_total",
     "document_size_bytes",
     "summaries_total",
