@@ -9,7 +9,7 @@ from typing import Any, Final
 from opentelemetry.semconv.attributes.error_attributes import ERROR_TYPE
 
 from observability import signals
-from observability.signals import SERIES_PER_INSTANCE, SERVICE_NAMESPACE, Bound, MetricSpec
+from observability.signals import SERIES_PER_INSTANCE, SERVICE_NAMESPACE, Attribute, Bound, MetricSpec, Span
 from observability_checks.contract.attributes import (
     EXCEPTION,
     RECORD_ATTRIBUTES,
@@ -20,7 +20,7 @@ from observability_checks.contract.attributes import (
 from observability_checks.contract.records import RECORDS, RecordSpec
 from observability_checks.contract.series import HOST_METRICS, SCRAPED_JOBS
 from observability_checks.contract.sources import RESOURCES, SERVICES, Source
-from observability_checks.contract.spans import SPANS, SpanSpec
+from observability_checks.contract.spans import SPANS, Kind, SpanSpec
 
 # Jaeger's words for an attribute's type, and what it adds of its own: kind, status and scope.
 JAEGER_TYPES: Final = {
@@ -103,6 +103,8 @@ def span_faults(span: StoredSpan) -> Iterator[str]:
     yield from (f"{where} {fault}" for fault in _parent_faults(span, spec))
     own = span.attributes.keys() - JAEGER_TAGS
     yield from (f"{where} lacks {name}" for name in sorted(spec.required - own))
+    if Attribute.CLIENT_ID not in own | spec.required and _is_of_a_tenant(span):
+        yield f"{where} lacks {Attribute.CLIENT_ID}"
     yield from (f"{where} has an unlisted {name}" for name in sorted(own - spec.required - spec.optional))
     for name in sorted(own & SPAN_ATTRIBUTES.keys()):
         yield from (f"{where}: {name} {fault}" for fault in _value_faults(span, name))
@@ -111,6 +113,16 @@ def span_faults(span: StoredSpan) -> Iterator[str]:
     for event in span.events:
         if event - JAEGER_EVENT != EXCEPTION:
             yield f"{where} has another event: {sorted(event)}"
+
+
+def _is_of_a_tenant(span: StoredSpan) -> bool:
+    """Whether the tenant was known already: the span is of a tenant's request, and not of finding out whose it is."""
+    step: StoredSpan | None = span
+    while step is not None and step.name != Span.AUTHENTICATE:
+        if step.kind == Kind.SERVER:
+            return step is not span and Attribute.CLIENT_ID in step.attributes
+        step = step.parent
+    return False
 
 
 def missing_spans(spans: Collection[StoredSpan]) -> Iterator[str]:
