@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import ssl
 import sys
 import uuid
 from collections.abc import Callable, Sequence
@@ -38,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     try:
         targets = _targets(given)
-        with httpx.Client(timeout=_TIMEOUT_SECONDS, trust_env=False) as http:
+        with httpx.Client(timeout=_TIMEOUT_SECONDS, trust_env=False, verify=_trust(targets)) as http:
             return _explain(given, targets, http) if given.explain else _check(given, targets, http)
     except (CouldNotRunError, httpx.InvalidURL) as error:
         sys.stderr.write(f"{error}\n")
@@ -75,6 +76,11 @@ def _parser() -> argparse.ArgumentParser:
             metavar="URL",
             help=f"{server.title} [{server.variable}; {server.default or 'through nginx only'}]",
         )
+    where.add_argument(
+        "--ca-file",
+        metavar="FILE",
+        help="authority that signed nginx's certificate [CA_FILE; the known ones]",
+    )
     return parser
 
 
@@ -168,7 +174,15 @@ def _targets(given: argparse.Namespace) -> Targets:
     except ValueError as error:
         raise CouldNotRunError(str(error)) from error
     chosen = {server.key: getattr(given, f"{server.key}_url") for server in SERVERS}
+    chosen["ca_file"] = given.ca_file
     return settings.targets(chosen, os.environ, local)
+
+
+def _trust(targets: Targets) -> ssl.SSLContext:
+    try:
+        return targets.trust()
+    except OSError as error:
+        raise CouldNotRunError(f"cannot trust {targets.ca_file}: {error}") from error
 
 
 def _options(given: argparse.Namespace) -> Options:

@@ -1,6 +1,7 @@
 """Many requests at once, by asyncio over aiohttp's transport: httpx's own would measure itself."""
 
 import asyncio
+import ssl
 import time
 import uuid
 from collections import Counter
@@ -51,6 +52,7 @@ class Load:
     document_id: int
     requests: int
     concurrency: int
+    trust: ssl.SSLContext
 
     def run(self, on_answer: Callable[[], object]) -> LoadResult:
         """Send everything; calls `on_answer` after each request."""
@@ -60,7 +62,7 @@ class Load:
         result = LoadResult()
         numbers = iter(range(self.requests))
         started = time.perf_counter()
-        async with HttpxAiohttpClient(timeout=_TIMEOUT_SECONDS, trust_env=False) as client:
+        async with HttpxAiohttpClient(timeout=_TIMEOUT_SECONDS, trust_env=False, verify=self.trust) as client:
             workers = (self._work(client, numbers, result, on_answer) for _ in range(self.concurrency))
             await asyncio.gather(*workers)
         result.seconds = time.perf_counter() - started

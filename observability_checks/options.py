@@ -2,6 +2,7 @@
 
 import json
 import os
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,9 +46,10 @@ SERVERS = (
 
 @dataclass(frozen=True, slots=True)
 class Targets:
-    """Addresses of all servers, by key."""
+    """Addresses of all servers, by key, and a file with an authority that vouches for them besides the known ones."""
 
     urls: Mapping[str, tuple[str, ...]]
+    ca_file: str | None = None
 
     def one(self, key: str) -> str:
         """The only, or first, address of a server."""
@@ -56,6 +58,13 @@ class Targets:
     def all(self, key: str) -> tuple[str, ...]:
         """All addresses of a server."""
         return self.urls[key]
+
+    def trust(self) -> ssl.SSLContext:
+        """Return whom to believe that he is the server asked for. Raises OSError: the file cannot be used."""
+        context = ssl.create_default_context()
+        if self.ca_file:
+            context.load_verify_locations(self.ca_file)
+        return context
 
 
 def state_dir(environment: Mapping[str, str] = os.environ) -> Path:
@@ -92,7 +101,8 @@ def targets(
                 or local.get(server.key, server.default)
             )
             for server in SERVERS
-        }
+        },
+        given.get("ca_file") or environment.get("CA_FILE") or local.get("ca_file"),
     )
 
 

@@ -33,7 +33,9 @@ def run(context: Context) -> None:
 def _send(context: Context, client_id: str, document_id: int) -> LoadResult:
     options = context.options
     requests = max(1, round(_REQUESTS * options.load_factor))
-    load = Load(context.api.url, client_id, document_id, requests, options.concurrency)
+    load = Load(
+        context.api.url, client_id, document_id, requests, options.concurrency, context.targets.trust()
+    )
     with context.reporter.progress(f"load, {options.concurrency} at once", requests) as progress:
         return load.run(progress.step)
 
