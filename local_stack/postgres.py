@@ -3,21 +3,24 @@
 import importlib.util
 import os
 import pwd
-import secrets
 import shutil
 import subprocess
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+import psycopg2
+
 from local_stack.errors import StackError
 from local_stack.health import CommandProbe
 from local_stack.services import Service
-from local_stack.state import State, write_atomically
+from local_stack.state import State
 
 DATABASE = "robin"
-ROLE = "robin"
+ROLE = "robin"  # owns the tables: migrations and the admin command line
+SERVICE_ROLE = "robin_service"  # owns nothing: what the data store runs as
 
 
 def _wheel() -> Path:
@@ -87,15 +90,30 @@ class Cluster:
                 "--auth-local=peer",
             ]
         )
-        statements = (
-            f"CREATE ROLE {ROLE} LOGIN PASSWORD '{password}'\nCREATE DATABASE {DATABASE} OWNER {ROLE}\n"
+        self._run_alone(
+            fresh,
+            f"CREATE ROLE {ROLE} LOGIN PASSWORD '{password}'",
+            f"CREATE DATABASE {DATABASE} OWNER {ROLE}",
         )
-        errors = self._run(
-            [str(self.programs / "postgres"), "--single", "-D", str(fresh), "postgres"], stdin=statements
-        )
-        if "ERROR" in errors:
-            raise StackError(f"PostgreSQL could not make the database: {errors}")
         self._run(["mv", str(fresh), str(self.data)])
+
+    def make_service_role(self, password: str) -> None:
+        """Make the role of the data store, or put it right where it is there; the server must not run."""
+        missing = f"NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{SERVICE_ROLE}')"
+        self._run_alone(
+            self.data,
+            f"DO $$ BEGIN IF {missing} THEN CREATE ROLE {SERVICE_ROLE}; END IF; END $$",
+            f"ALTER ROLE {SERVICE_ROLE} LOGIN NOINHERIT NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION"
+            f" NOBYPASSRLS PASSWORD '{password}'",
+        )
+
+    def refusal(self, role: str, password: str) -> str | None:
+        """Return why the running server does not let a role in, None when it does."""
+        try:
+            with closing(psycopg2.connect(database_url(self.port, password, role))):
+                return None
+        except psycopg2.OperationalError as error:
+            return str(error).strip()
 
     def service(self) -> Service:
         """Return how it is run: SIGINT ends sessions and writes everything down."""
@@ -115,6 +133,13 @@ class Cluster:
             stop_signal="INT",
             stop_seconds=30,
         )
+
+    def _run_alone(self, data: Path, *statements: str) -> None:
+        """Run statements as the superuser, who cannot log in, while no server runs."""
+        command = [str(self.programs / "postgres"), "--single", "-D", str(data), "postgres"]
+        errors = self._run(command, stdin="".join(f"{statement}\n" for statement in statements))
+        if "ERROR" in errors:
+            raise StackError(f"PostgreSQL could not be prepared: {errors}")
 
     def _run(self, command: Sequence[str], stdin: str = "") -> str:
         return run_as(self.user, command, directory=self.home, stdin=stdin)
@@ -136,17 +161,19 @@ def forget_deleted(state: State) -> Path | None:
     return outside
 
 
-def database_url(port: int, password: str) -> str:
-    """Return the URL the data store connects to."""
-    return f"postgresql://{ROLE}:{password}@127.0.0.1:{port}/{DATABASE}"
+def database_url(port: int, password: str, role: str = ROLE) -> str:
+    """Return the URL at which a role, by default the tables' owner, finds the database."""
+    return f"postgresql://{role}:{password}@127.0.0.1:{port}/{DATABASE}"
 
 
 def database_password(state: State) -> str:
-    """Return the role's password, made at the first call and kept for the owner's eyes only."""
-    file = state.root / "database-password"
-    if not file.exists():
-        write_atomically(file, secrets.token_hex(24))
-    return file.read_text()
+    """Return the password of the tables' owner."""
+    return state.secret("database-password")
+
+
+def service_password(state: State) -> str:
+    """Return the password of the data store's role."""
+    return state.secret("database-service-password")
 
 
 def place(state: State, port: int) -> Cluster:

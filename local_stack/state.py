@@ -3,6 +3,7 @@
 import fcntl
 import hashlib
 import os
+import secrets
 import socket
 import stat
 import tempfile
@@ -80,6 +81,13 @@ class State:
     def digest(self) -> str:
         """A short name for this folder that no other folder has."""
         return hashlib.sha256(os.fsencode(self.root)).hexdigest()[:12]
+
+    def secret(self, name: str) -> str:
+        """Return a secret of this stack, made at the first call and kept for the owner's eyes only."""
+        file = self.root / name
+        if not file.exists():
+            write_atomically(file, secrets.token_hex(24))
+        return file.read_text()
 
     def create(self) -> None:
         """Make the folders; what holds passwords or documents is the owner's alone."""
