@@ -10,9 +10,11 @@ from access.routes import GATE, describe_security
 from access.service_token import SECURITY_SCHEMES, ServiceGate, tokens_of
 from data_store import SERVICE_NAME, VERSION, health
 from data_store.body_limit import MAX_BODY_BYTES, DeclaredBodyLimit
+from data_store.credentials.endpoints import principals_router
+from data_store.credentials.repository import PrincipalRepository
 from data_store.database import Database, make_engine
 from data_store.records.endpoints import records_router
-from data_store.records.repository import DocumentRepository
+from data_store.records.repository import DocumentRepository, Limits
 from data_store.settings import DataStoreSettings
 from data_store.threads import Threads
 from observability import (
@@ -71,8 +73,15 @@ def create_app(settings: DataStoreSettings | None = None, telemetry: Telemetry |
         version=VERSION,
         deadline_seconds=settings.health_deadline_seconds,
     )
+    principals = principals_router(
+        PrincipalRepository(database, pepper=settings.api_key_pepper.get_secret_value()),
+        cache_seconds=settings.credential_cache_seconds,
+    )
+    records = records_router(
+        DocumentRepository(database, limits=Limits.of(settings), audit_reads=settings.audits_reads)
+    )
     # Not include_router: going through routers inside the application's own costs each request 20 us.
-    app.routes.extend((*records_router(DocumentRepository(database)).routes, *probing.routes))
+    app.routes.extend((*records.routes, *principals.routes, *probing.routes))
     app.add_middleware(DeclaredBodyLimit, max_bytes=MAX_BODY_BYTES)
     app.add_middleware(
         ObservabilityMiddleware,

@@ -470,15 +470,42 @@ def test_slow_statement_loses_its_text_and_keeps_its_duration(
     assert SECRET not in sink.everything()
 
 
-@pytest.mark.parametrize("begin", ["", "BEGIN; "])
+AHEAD = pytest.mark.parametrize(
+    "ahead",
+    [
+        "",
+        "BEGIN; ",
+        "BEGIN; SET LOCAL robin.client_id = 'acme'; ",
+        "SET LOCAL robin.client_id = 'acme'; SET LOCAL synchronous_commit = off; ",
+    ],
+)
+
+
+@AHEAD
 def test_slow_statement_that_begins_with_a_subquery_has_its_operation(
-    collector: Collector, sink: Sink, postgres: Cluster, begin: str
+    collector: Collector, sink: Sink, postgres: Cluster, ahead: str
 ) -> None:
-    """As the one that stores a document does, which takes the BEGIN of its transaction along."""
+    """As a read that is audited does, which takes the tenant of its transaction along."""
     select = "WITH one AS \n(SELECT coalesce(1, (2)) AS a)\n SELECT pg_sleep(0.3), a FROM one"
-    pid = run_and_tell_pid(postgres, f"{begin}{select} {SQL_COMMENT}")
+    pid = run_and_tell_pid(postgres, f"{ahead}{select} {SQL_COMMENT}")
     record = one_record(sink, "postgresql", of_statement(pid, "slow statement"))
     assert record.attributes["db.operation.name"] == "SELECT"
+    assert (record.attributes["correlation_id"], record.trace_id) == (CORRELATION_ID, TRACE_ID)
+
+
+@AHEAD
+def test_a_statement_that_writes_first_has_that_as_its_operation(
+    collector: Collector, sink: Sink, postgres: Cluster, ahead: str
+) -> None:
+    """The one that stores a document ends in a SELECT of what it stored."""
+    insert = (
+        "WITH client AS (INSERT INTO nowhere (a, b) SELECT 1, coalesce(2, 3) RETURNING a),"
+        " audit AS (INSERT INTO nowhere (a) SELECT a FROM client) SELECT a FROM client"
+    )
+    pid = run_and_tell_pid(postgres, f"{ahead}{insert} {SQL_COMMENT}")
+    record = one_record(sink, "postgresql", of_statement(pid, "statement failed"))
+    assert record.attributes["db.operation.name"] == "INSERT"
+    assert (record.attributes["correlation_id"], record.trace_id) == (CORRELATION_ID, TRACE_ID)
 
 
 def test_failed_statement_keeps_its_code_and_loses_every_text(
