@@ -186,6 +186,16 @@ def listens(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
+def ended(connection: socket.socket) -> bool:
+    """Wait until the other side closes, and say that it did."""
+    try:
+        while connection.recv(4096):
+            pass
+    except ConnectionResetError:
+        pass
+    return True
+
+
 @contextmanager
 def two_upstreams() -> Iterator[list[Upstream]]:
     """Two stand-ins for document_api."""

@@ -19,6 +19,7 @@ from tests.edge import (
     Edge,
     Upstream,
     die,
+    ended,
     load_balancer,
     received,
     reply,
@@ -573,16 +574,6 @@ class TestSlowClients:
             for connection in busy:
                 connection.close()
             eventually(lambda: edge.request("GET", DOCUMENT).status == 200, "there is room again")
-
-
-def ended(connection: socket.socket) -> bool:
-    """Wait until the other side closes, and say that it did."""
-    try:
-        while connection.recv(4096):
-            pass
-    except ConnectionResetError:
-        pass
-    return True
 
 
 class TestFloodGuard:
