@@ -1,0 +1,200 @@
+"""A system of two clients that asks who everybody is: real services, real PostgreSQL, every kind of credential."""
+
+import base64
+import hashlib
+import hmac
+import json
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+import jwt
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
+from pydantic import SecretStr
+
+from data_store.credentials.keys import ApiKey, stored_hash
+from document_api.app import create_app
+from document_api.settings import DocumentApiSettings
+from observability.service import AuthMode
+from tests.integration.conftest import PostgreSQL, data_store_on
+from tests.live_server import served
+from tests.telemetry_spy import TelemetrySpy
+
+PEPPER: Final = "a pepper of the tests"
+SERVICE_TOKEN: Final = "the token of the tests"
+ISSUER: Final = "https://issuer.example"
+AUDIENCE: Final = "robin"
+OWN: Final = "acme"
+FOREIGN: Final = "globex"
+TEXT: Final = b"The harbour of Bergen is old. Seagulls are loud."
+TABLES: Final = ("clients", "users", "api_keys", "document_metadata", "audit_log")
+Headers = Mapping[str, str] | list[tuple[str, str]]
+
+# One key of each kind for all tests: to make one takes longer than a test.
+RSA: Final = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+EC: Final = ec.generate_private_key(ec.SECP256R1())
+ED: Final = ed25519.Ed25519PrivateKey.generate()
+STRANGER: Final = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+RSA_PEM: Final = RSA.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+
+
+def jwks() -> str:
+    """Return the issuer's public keys, as it would serve them."""
+    keys = [
+        RSAAlgorithm.to_jwk(RSA.public_key(), as_dict=True) | {"kid": "rsa", "use": "sig", "alg": "RS256"},
+        ECAlgorithm.to_jwk(EC.public_key(), as_dict=True) | {"kid": "ec", "use": "sig"},
+        OKPAlgorithm.to_jwk(ED.public_key(), as_dict=True) | {"kid": "ed", "use": "sig"},
+    ]
+    return json.dumps({"keys": keys})
+
+
+def token(
+    subject: str | None,
+    key: Any = RSA,
+    algorithm: str = "RS256",
+    headers: dict[str, Any] | None = None,
+    **claims: Any,
+) -> str:
+    """Return a signed token; a claim of None is left out."""
+    now = int(time.time())
+    values = {"iss": ISSUER, "aud": AUDIENCE, "sub": subject, "iat": now, "exp": now + 600, **claims}
+    kid = {"RS256": "rsa", "ES256": "ec", "EdDSA": "ed"}.get(algorithm)
+    named = {"kid": kid, **(headers or {})}
+    return jwt.encode(_without_none(values), key, algorithm, _without_none(named))
+
+
+def _without_none(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def forged(header: Mapping[str, Any], claims: Mapping[str, Any], secret: bytes | None) -> str:
+    """Return a token that no library would make: with HMAC by any secret, or with no signature."""
+    signed = ".".join(_base64(json.dumps(part).encode()) for part in (header, claims))
+    signature = b"" if secret is None else hmac.digest(secret, signed.encode(), "sha256")
+    return f"{signed}.{_base64(signature)}"
+
+
+def _base64(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def claims_of(subject: str) -> dict[str, Any]:
+    """Return what a valid token claims."""
+    return {"iss": ISSUER, "aud": AUDIENCE, "sub": subject, "exp": int(time.time()) + 600}
+
+
+def _digest(table: str) -> str:
+    """Return SQL for a digest of a table's rows, but for when a key was last used."""
+    row = "(to_jsonb(t) - 'last_used_at')::text"
+    return f"(SELECT md5(string_agg({row}, '|' ORDER BY {row})) FROM {table} t)"  # noqa: S608
+
+
+@dataclass
+class System:
+    """Both services, what they keep, and the keys of everybody."""
+
+    api: httpx.Client
+    store: httpx.Client
+    uploads: Path
+    telemetry: TelemetrySpy
+    _postgresql: PostgreSQL
+    _database: str
+    keys: dict[str, ApiKey] = field(default_factory=dict)
+
+    def sql(self, statement: str) -> list[Any]:
+        """Run a statement as the superuser."""
+        return self._postgresql.execute(statement, database=self._database)
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return all that is kept, but for when a key was last used."""
+        (digests,) = self.sql(f"SELECT {', '.join(map(_digest, TABLES))}")
+        files = {
+            str(path.relative_to(self.uploads)): hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in self.uploads.rglob("*")
+            if path.is_file()
+        }
+        return {**dict(zip(TABLES, digests, strict=True)), "files": files}
+
+    def upload(self, headers: Headers, client: str = OWN, **more: Any) -> httpx.Response:
+        """Upload a document for a client."""
+        return self.api.put(
+            f"/clients/{client}/upload-document",
+            files={"file": ("note.txt", TEXT, "text/plain")},
+            headers=headers,
+            **more,
+        )
+
+    def key(self, name: str) -> dict[str, str]:
+        """Return the header with somebody's API key."""
+        return {"X-API-Key": str(self.keys[name])}
+
+    def add_user(
+        self, name: str, role: str, client: str | None, *, key: str = "", disabled: bool = False
+    ) -> None:
+        """Add a user with an API key; `key` is SQL that changes it."""
+        owner = f"'{client}'" if client else "NULL"
+        disabled_at = "now()" if disabled else "NULL"
+        ((user_id,),) = self.sql(
+            "INSERT INTO users (client_id, name, email, role, subject, disabled_at) VALUES"  # noqa: S608
+            f" ({owner}, '{name}', '{name}@example.org', '{role}', 'sub|{name}', {disabled_at}) RETURNING id"
+        )
+        made = self.keys[name] = ApiKey.new()
+        hashed = stored_hash(made.digest, PEPPER).hex()
+        self.sql(
+            f"INSERT INTO api_keys (user_id, prefix, hash) VALUES ({user_id}, '{made.prefix}', '\\x{hashed}')"  # noqa: S608
+        )
+        if key:
+            self.sql(f"UPDATE api_keys SET {key} WHERE user_id = {user_id}")  # noqa: S608
+
+
+@contextmanager
+def running_system(
+    postgresql: PostgreSQL, database: str, folder: Path, telemetry: TelemetrySpy, **settings: Any
+) -> Iterator[System]:
+    """Run both services with AUTH_MODE=required on a fresh database with two clients and a user of every kind."""
+    key_file = folder / "jwks.json"
+    key_file.write_text(jwks())
+    shared = {"auth_mode": AuthMode.REQUIRED, "service_token": SecretStr(SERVICE_TOKEN)}
+    with ExitStack() as stack:
+        store = stack.enter_context(
+            data_store_on(postgresql.url(database), telemetry, api_key_pepper=SecretStr(PEPPER), **shared)
+        )
+        wanted = {
+            "jwt_issuer": ISSUER,
+            "jwt_audience": AUDIENCE,
+            "jwt_key_file": key_file,
+            "tenant_requests_per_second": 0,
+            **settings,
+        }
+        api_settings = DocumentApiSettings(
+            data_store_url=str(store.base_url),  # type: ignore[arg-type]
+            upload_dir=folder / "uploads",
+            health_deadline_seconds=5,
+            **shared,
+            **wanted,
+        )
+        url = stack.enter_context(served(create_app(api_settings, telemetry.telemetry)))
+        api = stack.enter_context(httpx.Client(base_url=url, timeout=30))
+        system = System(api, store, folder / "uploads", telemetry, postgresql, database)
+        populate(system)
+        yield system
+
+
+def populate(system: System) -> None:
+    """Add the clients, and a user of every kind."""
+    system.sql(f"INSERT INTO clients (id) VALUES ('{OWN}'), ('{FOREIGN}'), ('closed')")  # noqa: S608
+    for role in ("reader", "writer", "tenant_admin"):
+        system.add_user(role, role, OWN)
+    system.add_user("operator", "operator", None)
+    system.add_user("stranger", "writer", FOREIGN)
+    system.add_user("expired", "writer", OWN, key="expires_at = now() - interval '1 second'")
+    system.add_user("revoked", "writer", OWN, key="revoked_at = now()")
+    system.add_user("disabled", "writer", OWN, disabled=True)
+    system.add_user("closed", "writer", "closed")
+    system.sql("UPDATE clients SET disabled_at = now() WHERE id = 'closed'")
