@@ -15,6 +15,7 @@ from observability.database import Connection, DatabaseTelemetry, Statement
 from tests.telemetry_spy import TelemetrySpy
 
 ONE = Statement.of(text("SELECT 1"))
+TENANT = Statement.of(text("SELECT current_setting('robin.client_id', true)"))
 
 
 class Held:
@@ -81,4 +82,23 @@ async def test_a_thread_is_taken_until_its_work_is_done_though_nobody_waits_for_
     first.let_go.set()
 
     assert await waiting == 1
+    assert first.answer == 1
+
+
+def whose(connection: Connection) -> str:
+    """Return the tenant whose rows are seen."""
+    ((tenant,),) = connection.execute(TENANT, {})
+    return str(tenant)
+
+
+async def test_a_request_that_is_cancelled_leaves_no_tenant_to_the_next_one(database: Database) -> None:
+    """There is one connection, which each of them gets."""
+    first = Held()
+    left = asyncio.create_task(database.write(first, tenant="acme"))
+    await first.begun()
+    left.cancel()
+    first.let_go.set()
+
+    assert await database.read(whose, tenant=None) == ""
+    assert await database.read(whose, tenant="other") == "other"
     assert first.answer == 1

@@ -1,9 +1,9 @@
 """observability.database on a real PostgreSQL, apart from any service."""
 
 import threading
-from collections.abc import Iterator
-from contextlib import AbstractContextManager
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, suppress
+from typing import Any, Final
 
 import psycopg2
 import pytest
@@ -182,6 +182,113 @@ def test_a_statement_is_labelled_by_its_operation_and_table(
     assert telemetry.series(DATABASE_OPERATIONS) == {(operation, table, "true"): 1}
     assert telemetry.series(DATABASE_OPERATION_DURATION) == {(operation, table): 1}
     assert telemetry.attributes("sql_execution")["db.query.summary"] == f"{operation} {table}"
+
+
+SEEN: Final = Statement.of(
+    text("SELECT pg_backend_pid(), nullif(current_setting('robin.client_id', true), '')")
+)
+
+
+def seen(connection: Connection) -> tuple[int, str | None]:
+    """Return which backend serves a connection, and for which tenant."""
+    ((backend, tenant),) = connection.execute(SEEN, {})
+    return backend, tenant
+
+
+@pytest.mark.parametrize("lend", [DatabaseTelemetry.connect, DatabaseTelemetry.begin])
+def test_every_statement_of_a_block_is_the_tenants(
+    database: DatabaseTelemetry, lend: Callable[..., AbstractContextManager[Connection]]
+) -> None:
+    """Whether each is its own transaction or all are one."""
+    with lend(database, tenant="acme") as connection:
+        assert [seen(connection)[1] for _ in range(3)] == ["acme"] * 3
+
+
+@pytest.mark.parametrize(
+    "tenant", ["o'hara", "back\\slash", "100%", "%(id)s", "'; DROP TABLE things; --", ""]
+)
+def test_a_tenant_is_a_value_whatever_is_in_it(database: DatabaseTelemetry, tenant: str) -> None:
+    """It is quoted by the driver; who may be one is decided elsewhere."""
+    with database.begin(tenant=tenant) as connection:
+        assert seen(connection)[1] == (tenant or None)
+        run(connection, select(THINGS))
+
+
+def _read(database: DatabaseTelemetry) -> None:
+    with database.connect(tenant="acme") as connection:
+        assert seen(connection)[1] == "acme"
+
+
+def _commit(database: DatabaseTelemetry) -> None:
+    with database.begin(tenant="acme") as connection:
+        assert seen(connection)[1] == "acme"
+
+
+def _fail_to_read(database: DatabaseTelemetry) -> None:
+    with suppress(psycopg2.Error), database.connect(tenant="acme") as connection:
+        run(connection, text("SELECT 1 / 0"))
+
+
+def _fail_to_write(database: DatabaseTelemetry) -> None:
+    with suppress(psycopg2.Error), database.begin(tenant="acme") as connection:
+        run(connection, text("SELECT 1 / 0"))
+
+
+def _give_up(database: DatabaseTelemetry) -> None:
+    with suppress(KeyboardInterrupt):
+        insert_and_raise(database.begin(tenant="acme"), KeyboardInterrupt())
+
+
+def _fail_to_commit(database: DatabaseTelemetry) -> None:
+    with suppress(psycopg2.Error), database.begin(tenant="acme") as connection:
+        run(connection, text("CREATE TEMP TABLE once (a int UNIQUE DEFERRABLE INITIALLY DEFERRED)"))
+        run(connection, text("INSERT INTO once VALUES (1), (1)"))
+
+
+def _be_cancelled(database: DatabaseTelemetry) -> None:
+    with suppress(psycopg2.Error), database.begin(tenant="acme") as connection:
+        run(connection, text("SELECT pg_cancel_backend(pg_backend_pid()), pg_sleep(10)"))
+
+
+@pytest.mark.parametrize(
+    "use",
+    [_read, _commit, _fail_to_read, _fail_to_write, _give_up, _fail_to_commit, _be_cancelled],
+    ids=lambda use: use.__name__.strip("_"),
+)
+def test_a_connection_carries_no_tenant_over(
+    database: DatabaseTelemetry, use: Callable[[DatabaseTelemetry], None]
+) -> None:
+    """However its use for one ended: the next on the same backend has none, or its own."""
+    with database.connect() as connection:
+        backend, _ = seen(connection)
+    use(database)
+    with database.connect() as connection:
+        assert seen(connection) == (backend, None)
+    with database.begin() as connection:
+        assert seen(connection) == (backend, None)
+    with database.connect(tenant="other") as connection:
+        assert seen(connection) == (backend, "other")
+
+
+def test_the_tenant_is_no_part_of_what_is_told_of_a_statement(
+    database: DatabaseTelemetry, telemetry: TelemetrySpy
+) -> None:
+    """The text is the statement's alone, and it counts once."""
+    with database.begin(tenant="acme") as connection:
+        run(connection, select(THINGS.c.id))
+    assert telemetry.attributes("sql_execution")["db.query.text"] == "SELECT things.id \nFROM things"
+    assert telemetry.series(DATABASE_OPERATIONS) == {("SELECT", "things", "true"): 1}
+
+
+def test_a_statement_that_is_not_durable_waits_for_no_disk(database: DatabaseTelemetry) -> None:
+    """Nor does its transaction, and the next one does again."""
+    show = text("SELECT current_setting('synchronous_commit')")
+    with database.connect(tenant="acme") as connection:
+        settings = [
+            connection.execute(Statement.of(show, durable=durable), {}) for durable in (True, False, True)
+        ]
+        assert settings == [[("on",)], [("off",)], [("on",)]]
+        assert seen(connection)[1] == "acme"
 
 
 def test_a_statement_that_fails_counts_as_failed_with_its_sqlstate(
