@@ -11,7 +11,7 @@ source "$CHECKOUT/local_stack/python-env.sh"
 
 usage() {
     cat <<'USAGE'
-Usage: ./setup-and-run.sh [--local | --docker] [--tls | --status | --down | --logs SERVICE | --help]
+Usage: ./setup-and-run.sh [--local | --docker] [--tls | --status | --down | --logs SERVICE | --admin ARGUMENTS... | --help]
 
   (nothing)        run the whole system: with Docker where an engine answers and has or gets the images, else --local
   --local          run it as processes on this machine, without Docker
@@ -21,26 +21,32 @@ Usage: ./setup-and-run.sh [--local | --docker] [--tls | --status | --down | --lo
   --status         show every service and whether it is healthy (exit 0: all are, 1: not all, 3: not running)
   --down           stop everything; the data stays
   --logs SERVICE   show the last lines of a service
+  --admin ...      administer clients, users and API keys of what runs; all that follows is for it (--admin --help says more)
   --help           show this
 
---status, --down and --logs act on whichever way runs; with --local or --docker on that one.
+--status, --down, --logs and --admin act on whichever way runs; with --local or --docker on that one.
 Ports and limits are environment variables; the README lists them. Examples:
   HTTP_PORT=8080 ./setup-and-run.sh
   ./setup-and-run.sh --logs nginx
+  ./setup-and-run.sh --admin create-client acme
 USAGE
 }
 
 main() {
-    local action=up mode="" service=""
+    local action=up mode="" arguments=()
     while (($# > 0)); do
         case "$1" in
             --local | --docker) mode="${1#--}" ;;
             --tls) export TLS=true ;;
             --status | --down) action="${1#--}" ;;
             --logs)
-                action=logs service="${2-}"
-                [[ -n "$service" ]] || misuse "--logs needs the name of a service"
+                [[ -n "${2-}" ]] || misuse "--logs needs the name of a service"
+                action=logs arguments=("$2")
                 shift
+                ;;
+            --admin)
+                action=admin arguments=("${@:2}")
+                break
                 ;;
             --help | -h)
                 usage
@@ -57,7 +63,7 @@ main() {
     if [[ -z "$mode" ]]; then
         mode="$("$python" -m docker_stack choose "$action")"
     fi
-    "run_$mode" "$action" ${service:+"$service"}
+    "run_$mode" "$action" "${arguments[@]}"
 }
 
 # docker_stack needs no package: any Python that is new enough will do, before anything is installed.

@@ -1,6 +1,7 @@
-"""The command line: `python -m docker_stack choose ACTION|up|down|status|logs SERVICE`."""
+"""The command line: `python -m docker_stack choose ACTION|up|down|status|logs SERVICE|admin ARGS`."""
 
 import argparse
+import getpass
 import os
 import sys
 from collections.abc import Sequence
@@ -18,10 +19,12 @@ from local_stack.state import State
 
 def main(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code; every failure is one clear message on stderr."""
-    options = _parser().parse_args(arguments)
+    # What follows `admin` is for another command line, options as well.
+    own = 1 if arguments[:1] == ["admin"] else len(arguments)
+    options = _parser().parse_args(arguments[:own])
     state = State(Path(os.environ.get("ROBIN_STATE_DIR") or CHECKOUT / ".robin").expanduser().absolute())
     try:
-        return _run(options, state, Progress())
+        return _run(options, arguments[own:], state, Progress())
     except UsageError as error:
         return _fail(str(error), MISUSED)
     except (StackError, OSError) as error:
@@ -30,7 +33,9 @@ def main(arguments: Sequence[str]) -> int:
         return _fail("interrupted; stop what runs with: ./setup-and-run.sh --down", INTERRUPTED)
 
 
-def _run(options: argparse.Namespace, state: State, progress: Progress) -> int:
+def _run(
+    options: argparse.Namespace, admin_arguments: Sequence[str], state: State, progress: Progress
+) -> int:
     if options.command == "choose":
         progress.line(_choose(options.action, state))
         return 0
@@ -42,6 +47,8 @@ def _run(options: argparse.Namespace, state: State, progress: Progress) -> int:
             return _down(compose, state)
         case "logs":
             return compose.show_logs(options.service, options.lines)
+        case "admin":
+            return compose.administer(admin_arguments, getpass.getuser())
     Up(compose, state, progress).run()
     return 0
 
@@ -66,13 +73,14 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m docker_stack", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     chooser = commands.add_parser("choose", help="print docker or local, and why on stderr")
-    chooser.add_argument("action", choices=("up", "down", "status", "logs"))
+    chooser.add_argument("action", choices=("up", "down", "status", "logs", "admin"))
     commands.add_parser("up", help="build and start everything, and wait until all of it is well")
     commands.add_parser("down", help="stop everything; the data stays")
     commands.add_parser("status", help="exit 0 when all is healthy, 1 when not, 3 when nothing runs")
     logs = commands.add_parser("logs", help="the last lines of a service")
     logs.add_argument("service", metavar="SERVICE")
     logs.add_argument("-n", "--lines", type=int, default=50, help="how many lines of each container (50)")
+    commands.add_parser("admin", help="administer clients, users and keys of the running stack")
     return parser
 
 

@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -83,6 +83,14 @@ class Compose:
         if ended == 0 and (files := WRITTEN_THEMSELVES.get(service)):
             self._show_files(service, files, lines)
         return ended
+
+    def administer(self, arguments: Sequence[str], user: str) -> int:
+        """Run the admin command line, as this user, in a container with the settings of the tables' owner."""
+        if not self.runs():
+            raise StackError("the composed stack does not run; start it with: ./setup-and-run.sh --docker")
+        inside = ("python", "-m", "data_store.admin", *arguments)
+        command = (*self._command, "run", "--rm", "--no-deps", "--no-TTY", "--env", f"LOGNAME={user}")
+        return subprocess.run((*command, "migrate", *inside), check=False).returncode
 
     def _show_files(self, service: str, files: str, lines: int) -> None:
         inside = (*self._command, "exec", "--no-TTY", service, "sh", "-c")

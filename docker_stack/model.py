@@ -9,6 +9,9 @@ from typing import Any
 
 FROM = re.compile(r"^FROM\s+(?:--platform=\S+\s+)?(\S+)(?:\s+AS\s+(\S+))?", re.IGNORECASE | re.MULTILINE)
 NO_IMAGE = "scratch"
+# As observability/service.py has them, which needs packages that may not be installed yet.
+PRODUCTION, DEMONSTRATION = "production", "demo-only"
+FIRST_JOB = "volume-init"  # is given every secret, to refuse what docker_stack/volume-init.sh refuses
 
 
 @dataclass(frozen=True)
@@ -18,13 +21,28 @@ class Model:
     services: tuple[str, ...]
     jobs: frozenset[str]  # services that others wait for to have ended
     images: tuple[str, ...]  # that cannot be built here: of services, and under those that are built
+    demonstration: str | None = (
+        None  # a variable that is only good for one, where the stack is for production
+    )
 
     @classmethod
     def parse(cls, config: str) -> "Model":
         """Read the output of `docker compose config --format json`."""
         services: Mapping[str, Mapping[str, Any]] = json.loads(config)["services"]
         images = (image for service in services.values() for image in _images(service))
-        return cls(tuple(services), frozenset(_jobs(services)), tuple(dict.fromkeys(images)))
+        return cls(
+            tuple(services),
+            frozenset(_jobs(services)),
+            tuple(dict.fromkeys(images)),
+            _demonstration(services.get(FIRST_JOB, {}).get("environment") or {}),
+        )
+
+
+def _demonstration(environment: Mapping[str, str | None]) -> str | None:
+    """Return the first secret that everybody knows, where that matters."""
+    if environment.get("ENVIRONMENT") != PRODUCTION:
+        return None
+    return next((name for name, value in environment.items() if DEMONSTRATION in (value or "")), None)
 
 
 def _images(service: Mapping[str, Any]) -> Iterator[str]:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from docker_stack.compose import Compose
 from docker_stack.containers import Container, problems
 from local_stack.closing import closing_table
-from local_stack.errors import StackError
+from local_stack.errors import StackError, UsageError
 from local_stack.log_files import tail
 from local_stack.progress import Progress
 from local_stack.state import State, write_atomically
@@ -61,6 +61,8 @@ class Up:
             raise StackError(
                 "robin runs as local processes: stop it first with ./setup-and-run.sh --local --down"
             )
+        if variable := self._compose.model.demonstration:
+            raise UsageError(f"{variable}: must not be the demonstration's with ENVIRONMENT=production")
         self._state.create()
         with self._state.locked():
             self._start()

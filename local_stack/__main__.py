@@ -1,10 +1,12 @@
-"""The command line: `python -m local_stack up|down|status|logs SERVICE|build [PROGRAM ...]|bin-dir`."""
+"""The command line: `python -m local_stack up|down|status|logs SERVICE|admin ARGS|build [PROGRAM ...]|bin-dir`."""
 
 import argparse
+import json
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from local_stack import tls
 from local_stack.build import PROGRAMS, BuildError, bin_dir, build, cache_dir
@@ -12,17 +14,20 @@ from local_stack.errors import StackError, UsageError
 from local_stack.exit_codes import FAILED, INTERRUPTED, MISUSED
 from local_stack.log_files import files_of, tail
 from local_stack.progress import Progress
-from local_stack.settings import Settings
+from local_stack.settings import CHECKOUT, Settings
 from local_stack.state import State
 from local_stack.status import down, status
+from local_stack.supervision import inherited
 from local_stack.up import Up
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code; every failure is one clear message on stderr."""
-    options = _parser().parse_args(arguments)
+    # What follows `admin` is for another command line, options as well.
+    own = 1 if arguments[:1] == ["admin"] else len(arguments)
+    options = _parser().parse_args(arguments[:own])
     try:
-        return _run(options)
+        return _run(options, arguments[own:])
     except UsageError as error:
         return _fail(str(error), MISUSED)
     except (StackError, BuildError, OSError) as error:
@@ -31,7 +36,7 @@ def main(arguments: Sequence[str]) -> int:
         return _fail("interrupted", INTERRUPTED)
 
 
-def _run(options: argparse.Namespace) -> int:
+def _run(options: argparse.Namespace, admin_arguments: Sequence[str]) -> int:
     settings = Settings.from_environment()
     state = State(settings.state_dir)
     progress = Progress()
@@ -45,6 +50,8 @@ def _run(options: argparse.Namespace) -> int:
             return status(state, progress)
         case "logs":
             _show_logs(files_of(options.service, state), options)
+        case "admin":
+            _administer(state, admin_arguments)
         case "build":
             _build(options.program, state.logs)
         case "bin-dir":
@@ -61,6 +68,17 @@ def _show_logs(files: Sequence[Path], options: argparse.Namespace) -> None:
         Progress().line(f"==> {file} <==")
         for line in tail([file], options.lines):
             Progress().line(line)
+
+
+def _administer(state: State, arguments: Sequence[str]) -> NoReturn:
+    """Become the admin command line, with the settings that the stack was started with."""
+    runs = state.supervised and state.owner_environment_file.exists()
+    if not runs and not {"-h", "--help"} & set(arguments):
+        raise StackError(f"the stack of {state.root} does not run; start it with: ./setup-and-run.sh")
+    owner = json.loads(state.owner_environment_file.read_text()) if runs else {}
+    os.chdir(CHECKOUT)
+    command = [sys.executable, "-m", "data_store.admin", *arguments]
+    os.execve(sys.executable, command, {**inherited(os.environ), **owner})  # noqa: S606
 
 
 def _build(names: Sequence[str], logs: Path) -> None:
@@ -82,6 +100,7 @@ def _parser() -> argparse.ArgumentParser:
     logs.add_argument("service", metavar="SERVICE")
     logs.add_argument("-f", "--follow", action="store_true", help="go on showing new lines")
     logs.add_argument("-n", "--lines", type=int, default=50, help="how many lines of each file (50)")
+    commands.add_parser("admin", help="administer clients, users and keys of the running stack")
     builder = commands.add_parser("build", help="build the Go programs that are missing")
     builder.add_argument("program", metavar="PROGRAM", nargs="*", help="without one: all")
     commands.add_parser("bin-dir", help="print a folder with all Go programs, building what is missing")

@@ -9,16 +9,19 @@ from document_api.settings import DocumentApiSettings
 from local_stack.build import PROGRAMS
 from local_stack.health import HttpProbe, TlsProbe
 from local_stack.nginx import DatabaseTls, LoadBalancer
-from local_stack.postgres import ROLE, database_password, database_url
+from local_stack.postgres import ROLE, SERVICE_ROLE, database_password, database_url, service_password
 from local_stack.services import Service, digest_files, digest_texts
 from local_stack.settings import CHECKOUT, Settings
 from local_stack.state import State
 from local_stack.tls import Tls
+from observability.service import ServiceSettings
 
-# What the services take from the shell that starts the stack: every setting of theirs, and telemetry's.
-PASSED_ON = frozenset(
-    name.upper() for settings in (DocumentApiSettings, DataStoreSettings) for name in settings.model_fields
-)
+# What a service takes from the shell that starts the stack: every setting of its own but these, and telemetry's.
+SETTINGS: Mapping[str, type[ServiceSettings]] = {
+    "document-api": DocumentApiSettings,
+    "data-store": DataStoreSettings,
+}
+OF_THE_STACK = frozenset({"DATABASE_URL", "MIGRATION_DATABASE_URL", "SERVICE_TOKEN", "API_KEY_PEPPER"})
 PASSED_ON_PREFIXES = ("OTEL_",)
 
 CLOSING_SECONDS = (
@@ -112,12 +115,11 @@ class Stack:
     def data_store(self, environment: Mapping[str, str]) -> Service:
         """Return the internal service."""
         port = self.settings.data_store_port
-        password = database_password(self.state)
         return Service(
             name="data_store",
             command=(self.python, "-m", "data_store"),
             environment=self._service_environment(environment, port, "data-store")
-            | {"DATABASE_URL": self._database_url(password)},
+            | self._data_store_secrets(),
             directory=CHECKOUT,
             inputs=self._inputs("data_store"),
             probe=HttpProbe(port, "/health"),
@@ -125,6 +127,22 @@ class Stack:
             url=_local(port),
             stop_seconds=self._stop_seconds,
         )
+
+    def owner_environment(self, environment: Mapping[str, str]) -> dict[str, str]:
+        """Return the environment of what acts as the tables' owner: migrations, and the admin command line."""
+        owner = self._database_url(database_password(self.state))
+        return {
+            **self._passed_on(environment, "data-store"),
+            **self._data_store_secrets(),
+            "MIGRATION_DATABASE_URL": owner,
+        }
+
+    def _data_store_secrets(self) -> dict[str, str]:
+        return {
+            "DATABASE_URL": self._database_url(service_password(self.state), SERVICE_ROLE),
+            "SERVICE_TOKEN": self.state.secret("service-token"),
+            "API_KEY_PEPPER": self.state.secret("api-key-pepper"),
+        }
 
     def document_apis(self, environment: Mapping[str, str]) -> list[Service]:
         """Return the instances of the public service."""
@@ -140,6 +158,7 @@ class Stack:
             environment=self._service_environment(environment, port, "document-api")
             | {
                 "DATA_STORE_URL": _local(self.settings.data_store_port),
+                "SERVICE_TOKEN": self.state.secret("service-token"),
                 "UPLOAD_DIR": str(self.state.uploads),
                 **({"PUBLIC_TLS": "true"} if self.tls else {}),
             },
@@ -214,19 +233,23 @@ class Stack:
         return self.tls.otlp_environment(service, port)
 
     def _service_environment(self, environment: Mapping[str, str], port: int, service: str) -> dict[str, str]:
-        passed_on = {
-            name: value
-            for name, value in environment.items()
-            if value and (name in PASSED_ON or name.startswith(PASSED_ON_PREFIXES))
-        }
         return {
             **self._otlp_environment(service),
             "OTEL_METRIC_EXPORT_INTERVAL": str(self._export_interval_ms),
-            **passed_on,
+            **self._passed_on(environment, service),
             "DEPLOYMENT_ENVIRONMENT": self.settings.deployment_environment,
             "HOST": "127.0.0.1",
             "PORT": str(port),
             "PYTHONUNBUFFERED": "1",
+        }
+
+    @staticmethod
+    def _passed_on(environment: Mapping[str, str], service: str) -> dict[str, str]:
+        settings = {name.upper() for name in SETTINGS[service].model_fields} - OF_THE_STACK
+        return {
+            name: value
+            for name, value in environment.items()
+            if value and (name in settings or name.startswith(PASSED_ON_PREFIXES))
         }
 
 

@@ -60,6 +60,11 @@ class State:
         return self.run / "services.json"
 
     @property
+    def owner_environment_file(self) -> Path:
+        """The settings of what acts as the owner of the running stack's tables; its passwords are in it."""
+        return self.run / "owner-environment.json"
+
+    @property
     def supervisor_socket(self) -> Path:
         """Where supervisor listens; outside of the folder when its path is too long for a socket."""
         inside = self.run / "supervisor.sock"

@@ -23,7 +23,7 @@ START_SECONDS = 15.0
 # For supervisor alone: its services have ended before.
 STOP_SECONDS = 60.0
 ALIVE = frozenset({"STARTING", "RUNNING", "BACKOFF", "STOPPING"})
-# What a program needs of the shell's environment; everything else is said for each service.
+# All else is said for each service.
 INHERITED = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR")
 
 MAIN = """\
@@ -116,9 +116,8 @@ class Supervisor:
             left_over.unlink()
         write_atomically(self._config, self._render_main())
         command = [sys.executable, "-m", "supervisor.supervisord", "-c", str(self._config)]
-        inherited = {name: environment[name] for name in INHERITED if name in environment}
-        inherited["ROBIN_STACK"] = str(self._state.root)
-        result = subprocess.run(command, env=inherited, capture_output=True, text=True, check=False)
+        own = {**inherited(environment), "ROBIN_STACK": str(self._state.root)}
+        result = subprocess.run(command, env=own, capture_output=True, text=True, check=False)
         if result.returncode != 0:
             raise StackError(f"supervisor does not start: {(result.stderr or result.stdout).strip()}")
         deadline = time.monotonic() + START_SECONDS
@@ -243,6 +242,11 @@ class Supervisor:
         if service.output is None:
             return f"redirect_stderr=true\nstdout_logfile={log}\n"
         return f"stderr_logfile={log}\nstdout_logfile={_escaped(service.output)}\n"
+
+
+def inherited(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return what a program needs of the shell's environment."""
+    return {name: environment[name] for name in INHERITED if name in environment}
 
 
 def _priority(row: Mapping[str, Any]) -> int:

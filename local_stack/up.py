@@ -23,7 +23,7 @@ from local_stack.services import Service
 from local_stack.settings import CHECKOUT, Settings
 from local_stack.stack import Stack
 from local_stack.state import State, write_atomically
-from local_stack.supervision import Supervisor
+from local_stack.supervision import Supervisor, inherited
 from local_stack.tls import Tls
 
 HEALTHY_SECONDS = 60.0
@@ -61,13 +61,15 @@ class Up:
         cluster = postgres.place(self._state, self._settings.postgres_port)
         if not cluster.data.exists():
             self._progress.step("initialising PostgreSQL")
-        cluster.initialise(postgres.database_password(self._state))
+            cluster.initialise(postgres.database_password(self._state))
+            cluster.make_service_role(postgres.service_password(self._state))
         self._supervisor.ensure_running(self._environment)
         self._supervisor.drop_all_but(set(stack.names()))
         self._register = Register(dict.fromkeys(stack.names()))
-        self._start(cluster.service())
+        self._start_database(cluster)
         if stack.tls:
             self._start(stack.postgres_tls(stack.tls))
+        self._migrate(stack)
         self.start_services([stack.data_store(self._environment), *stack.document_apis(self._environment)])
         self._start(stack.nginx())
         self._announce(stack)
@@ -82,6 +84,39 @@ class Up:
         settings.check_distinct_ports()
         check_free(settings, self._supervisor.own_pids())
         return Stack(settings, self._state, sys.executable, Tls.prepare(settings, self._state))
+
+    def _start_database(self, cluster: postgres.Cluster) -> None:
+        """Start PostgreSQL; one of an earlier version, which lacks the data store's role, is given it."""
+        self._start(cluster.service())
+        password = postgres.service_password(self._state)
+        if cluster.refusal(postgres.SERVICE_ROLE, password) is None:
+            return
+        self._progress.step("giving PostgreSQL the data store's role, for which it is restarted")
+        self._supervisor.stop("postgres")
+        cluster.make_service_role(password)
+        self._start(cluster.service())
+        if refusal := cluster.refusal(postgres.SERVICE_ROLE, password):
+            raise StackError(f"PostgreSQL does not let the data store's role in: {refusal}")
+
+    def _migrate(self, stack: Stack) -> None:
+        """Bring the tables up to date as their owner, before anybody else uses them."""
+        owner = stack.owner_environment(self._environment)
+        write_atomically(self._state.owner_environment_file, json.dumps(owner))
+        log = self._state.logs / "migrate.log"
+        with log.open("w") as output:
+            ended = subprocess.run(
+                [sys.executable, "-m", "data_store", "migrate"],
+                cwd=CHECKOUT,
+                env={**inherited(self._environment), **owner},
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                check=False,
+            )
+        if ended.returncode != 0:
+            lines = "".join(f"    {line}\n" for line in tail([log], TELLING_LINES))
+            raise StackError(
+                f"the database was not brought up to date\n  its last lines ({log}):\n{lines.rstrip()}"
+            )
 
     def start_services(self, services: Sequence[Service]) -> None:
         """Start all at once, but one after the other where some run: they serve while another is restarted."""

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from types import NoneType
 from typing import Any
 
 from observability.fields import rfc3339
@@ -20,7 +21,7 @@ def table(rows: Sequence[Row]) -> str:
         *([cell(row[name]) for name in names] for row in rows),
     ]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    right = [all(isinstance(row[name], int | None) for row in rows) for name in names]
+    right = [{type(row[name]) for row in rows} - {NoneType} == {int} for name in names]
     return "\n".join(
         "  ".join(
             text.rjust(width) if to_right else text.ljust(width)
