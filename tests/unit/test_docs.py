@@ -239,5 +239,8 @@ def test_the_guide_links_each_board_by_its_uid():
 def test_anchors_in_documents_lead_to_headings(document: str):
     """Within the same document."""
     text = (ROOT / document).read_text()
-    headings = {heading.lower().replace(" ", "-") for heading in re.findall(r"^#+ (.+)", text, re.MULTILINE)}
+    headings = {
+        re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
+        for heading in re.findall(r"^#+ (.+)", text, re.MULTILINE)
+    }
     assert [anchor for anchor in re.findall(r"\]\(#([^)]+)\)", text) if anchor not in headings] == []
