@@ -45,7 +45,7 @@ _TENANT: Final = frozenset({Attribute.CLIENT_ID})
 _OF_A_TENANT: Final = _OF_A_SPAN | _TENANT
 _AUDITED: Final = _context("action", "actor")
 _OF_POSTGRESQL: Final = frozenset({db.DB_SYSTEM_NAME, "context_data.pid"})
-_OF_A_STATEMENT: Final = _OF_A_SPAN | {db.DB_OPERATION_NAME}
+_OF_A_STATEMENT: Final = _OF_A_TENANT | {db.DB_OPERATION_NAME}
 
 # The first one that fits a record is its own.
 RECORDS: Final = (

@@ -1,27 +1,17 @@
 """The collector's configuration in a real collector, between real senders and a sink that speaks OTLP."""
 
-import gzip
-import json
 import logging
 import re
 import shutil
 import signal
 import subprocess
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
-from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import closing
 from pathlib import Path
 from typing import Any
-from urllib.error import URLError
-from urllib.request import urlopen
 
-import grpc  # type: ignore[import-untyped, unused-ignore]
 import psycopg2
 import pytest
 import yaml
@@ -29,16 +19,6 @@ from opentelemetry.exporter.otlp.proto.grpc._log_exporter import OTLPLogExporter
 from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 from opentelemetry.instrumentation.logging.handler import LoggingHandler
-from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
-from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
-    ExportTraceServiceRequest,
-    ExportTraceServiceResponse,
-)
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import (
-    TraceServiceServicer,
-    add_TraceServiceServicer_to_server,
-)
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk._logs.export import SimpleLogRecordProcessor
 from opentelemetry.sdk.metrics import MeterProvider
@@ -49,214 +29,29 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
 from local_stack.postgres import Cluster, database_url, outside_home, place
 from local_stack.state import State
+from observability.signals import METRICS, SERVICE_NAMESPACE
+from observability_checks.contract.attributes import RECORD_ATTRIBUTES, SPAN_ATTRIBUTES
+from observability_checks.contract.sources import SERVICES
+from tests.collector import (
+    CONFIG,
+    CORRELATION_ID,
+    DEADLINE,
+    SPAN_ID,
+    TRACE_ID,
+    Collector,
+    Record,
+    Sink,
+    access_line,
+    append,
+    one_record,
+    running_sink,
+    wait_for,
+)
 from tests.ports import free_port
 from tests.programs import binary
-from tests.waiting import eventually
 
-CONFIG = Path(__file__).parents[2] / "otel-collector-config.yaml"
-DEADLINE = 30
-wait_for = partial(eventually, seconds=DEADLINE)
 SECRET = "s3cr3t-value"
-CORRELATION_ID = "0b6e8d9e-6f2f-4d5a-9d2c-0d4f1c2a3b4c"
-TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
-SPAN_ID = "00f067aa0ba902b7"
 SQL_COMMENT = f"/*correlation_id='{CORRELATION_ID}',traceparent='00-{TRACE_ID}-{SPAN_ID}-03'*/"
-
-
-@dataclass(frozen=True)
-class Record:
-    """A log record as a log store gets it."""
-
-    body: str
-    level: str
-    attributes: dict[str, Any]
-    resource: dict[str, Any]
-    trace_id: str
-    span_id: str
-    time: float
-
-
-@dataclass
-class Sink:
-    """Stands where Jaeger, Prometheus and the log store are, and keeps what it gets."""
-
-    http: ThreadingHTTPServer
-    traces_port: int
-    logs: list[ExportLogsServiceRequest] = field(default_factory=list)
-    metrics: list[ExportMetricsServiceRequest] = field(default_factory=list)
-    traces: list[ExportTraceServiceRequest] = field(default_factory=list)
-    log_headers: list[dict[str, str]] = field(default_factory=list)
-
-    @property
-    def http_port(self) -> int:
-        """The port for logs and metrics."""
-        return int(self.http.server_address[1])
-
-    def records(self) -> list[Record]:
-        """Return every log record so far."""
-        return [
-            Record(
-                body=record.body.string_value,
-                level=record.severity_text,
-                attributes=_as_dict(record.attributes),
-                resource=_as_dict(resource.resource.attributes),
-                trace_id=record.trace_id.hex(),
-                span_id=record.span_id.hex(),
-                time=record.time_unix_nano / 1e9,
-            )
-            for request in list(self.logs)
-            for resource in request.resource_logs
-            for scope in resource.scope_logs
-            for record in scope.log_records
-        ]
-
-    def records_of(self, service: str) -> list[Record]:
-        """Return the log records of one service."""
-        return [record for record in self.records() if record.resource["service.name"] == service]
-
-    def metric_names(self, service: str) -> set[str]:
-        """Return the names of one service's metrics."""
-        return {
-            metric.name
-            for request in list(self.metrics)
-            for resource in request.resource_metrics
-            if _as_dict(resource.resource.attributes)["service.name"] == service
-            for scope in resource.scope_metrics
-            for metric in scope.metrics
-        }
-
-    def spans(self) -> dict[str, dict[str, Any]]:
-        """Return every span's attributes by name, its resource's among them."""
-        return {
-            span.name: _as_dict(resource.resource.attributes) | _as_dict(span.attributes)
-            for request in list(self.traces)
-            for resource in request.resource_spans
-            for scope in resource.scope_spans
-            for span in scope.spans
-        }
-
-    def everything(self) -> str:
-        """Return all that came in, as text."""
-        return "".join(str(request) for request in [*self.logs, *self.metrics, *self.traces])
-
-
-def _as_dict(attributes: Any) -> dict[str, Any]:
-    return {item.key: getattr(item.value, item.value.WhichOneof("value")) for item in attributes}
-
-
-@contextmanager
-def _running_sink(http_port: int = 0) -> Iterator[Sink]:
-    """Run the sink on a free port, or on the one it had."""
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_POST(self) -> None:
-            raw = self.rfile.read(int(self.headers["Content-Length"]))
-            body = gzip.decompress(raw) if self.headers["Content-Encoding"] == "gzip" else raw
-            if self.path == "/v1/logs":
-                kept.log_headers.append(dict(self.headers))
-                kept.logs.append(ExportLogsServiceRequest.FromString(body))
-            else:
-                kept.metrics.append(ExportMetricsServiceRequest.FromString(body))
-            self.send_response(200)
-            self.send_header("Content-Type", "application/x-protobuf")
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-            """Say nothing: pytest shows what failed."""
-
-    class Traces(TraceServiceServicer):  # type: ignore[misc, unused-ignore]
-        def Export(self, request: ExportTraceServiceRequest, _: Any) -> ExportTraceServiceResponse:  # noqa: N802
-            kept.traces.append(request)
-            return ExportTraceServiceResponse()
-
-    grpc_server = grpc.server(ThreadPoolExecutor(2))
-    add_TraceServiceServicer_to_server(Traces(), grpc_server)  # type: ignore[no-untyped-call, unused-ignore]
-    traces_port = grpc_server.add_insecure_port("127.0.0.1:0")
-    http = ThreadingHTTPServer(("127.0.0.1", http_port), Handler)
-    http.daemon_threads = True
-    kept = Sink(http, traces_port)
-    thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    grpc_server.start()
-    try:
-        yield kept
-    finally:
-        http.shutdown()
-        thread.join()
-        http.server_close()
-        grpc_server.stop(None).wait()
-
-
-@dataclass
-class Collector:
-    """A collector with the project's configuration, its files in one folder."""
-
-    binary: Path
-    folder: Path
-    postgres_log: str
-    http_port: int
-    traces_port: int
-    grpc_port: int = field(default_factory=free_port)
-    health_port: int = field(default_factory=free_port)
-    metrics_port: int = field(default_factory=free_port)
-    process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def access_log(self) -> Path:
-        """Where nginx would write."""
-        return self.folder / "access.json"
-
-    @property
-    def own_log(self) -> str:
-        """What the collector said itself."""
-        return (self.folder / "collector.log").read_text()
-
-    def start(self) -> None:
-        """Start it and wait until it says that it is up."""
-        environment = {
-            "OTLP_GRPC_LISTEN": f"127.0.0.1:{self.grpc_port}",
-            "COLLECTOR_HEALTH_LISTEN": f"127.0.0.1:{self.health_port}",
-            "COLLECTOR_METRICS_HOST": "127.0.0.1",
-            "COLLECTOR_METRICS_PORT": str(self.metrics_port),
-            "COLLECTOR_STORAGE_DIR": str(self.folder / "storage"),
-            "JAEGER_OTLP_ENDPOINT": f"127.0.0.1:{self.traces_port}",
-            "PROMETHEUS_OTLP_ENDPOINT": f"http://127.0.0.1:{self.http_port}/v1/metrics",
-            "LOGS_OTLP_ENDPOINT": f"http://127.0.0.1:{self.http_port}/v1/logs",
-            "NGINX_ACCESS_LOG": str(self.access_log),
-            "POSTGRES_LOG": self.postgres_log,
-            "DEPLOYMENT_ENVIRONMENT": "test",
-        }
-        with (self.folder / "collector.log").open("ab") as log:
-            self.process = subprocess.Popen(
-                [self.binary, "--config", CONFIG], env=environment, stdout=log, stderr=log
-            )
-        wait_for(lambda: self.get(self.health_port, "/"), "the collector is up")
-
-    def get(self, port: int, path: str) -> str:
-        """Return the answer to a GET; nothing while nobody answers."""
-        try:
-            with urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
-                return str(answer.read().decode())
-        except (URLError, ConnectionError):
-            return ""
-
-    def accepted_lines(self) -> int:
-        """Return how many lines of nginx's log it has taken since it started."""
-        metrics = self.get(self.metrics_port, "/metrics")
-        found = re.search(
-            r'^otelcol_receiver_accepted_log_records\S*{.*"file_log/nginx".*} (\d+)$', metrics, re.MULTILINE
-        )
-        return int(found[1]) if found else 0
-
-    def end(self, how: signal.Signals = signal.SIGTERM) -> None:
-        """Stop or kill it."""
-        if self.process:
-            self.process.send_signal(how)
-            self.process.wait(DEADLINE)
-            self.process = None
 
 
 @pytest.fixture(scope="module")
@@ -298,7 +93,7 @@ def _connect(cluster: Cluster) -> Any:
 @pytest.fixture(scope="module")
 def sink() -> Iterator[Sink]:
     """What stands behind the collector."""
-    with _running_sink() as running:
+    with running_sink() as running:
         yield running
 
 
@@ -315,47 +110,6 @@ def collector(postgres: Cluster, sink: Sink, tmp_path_factory: pytest.TempPathFa
     running.start()
     yield running
     running.end()
-
-
-def access_line(message: str, **changes: Any) -> str:
-    """Return a line as nginx writes it."""
-    line = {
-        "timestamp": 1795564149.894,
-        "level": "INFO",
-        "service": "nginx",
-        "correlation_id": CORRELATION_ID,
-        "log_message": message,
-        "context_data": {
-            "client_id": "acme",
-            "method": "PUT",
-            "path": "/clients/acme/upload-document",
-            "status": 200,
-            "duration": 0.012,
-            "bytes_received": 321,
-            "bytes_sent": 555,
-            "upstream": "127.0.0.1:8000",
-            "upstream_status": "200",
-            "upstream_duration": "0.011",
-        },
-        "trace_id": TRACE_ID,
-        "span_id": SPAN_ID,
-    }
-    return json.dumps(line | changes) + "\n"
-
-
-def append(path: Path, *lines: str) -> None:
-    """Append lines as a program does that keeps its log open."""
-    with path.open("a") as stream:
-        stream.writelines(lines)
-
-
-def one_record(sink: Sink, service: str, wanted: Callable[[Record], bool]) -> Record:
-    """Wait for the one record of a service that is wanted."""
-    found = wait_for(
-        lambda: [record for record in sink.records_of(service) if wanted(record)], "the record arrives"
-    )
-    assert len(found) == 1
-    return found[0]
 
 
 def of_statement(postgres_pid: int, body: str) -> Callable[[Record], bool]:
@@ -548,6 +302,28 @@ def test_server_message_without_a_statement_is_kept(collector: Collector, sink: 
     assert (record.level, record.trace_id) == ("INFO", "")
 
 
+def test_addresses_in_a_server_message_are_masked(collector: Collector, sink: Sink) -> None:
+    """PostgreSQL says where it listens, and who may not connect."""
+    record = one_record(sink, "postgresql", lambda record: "listening on IPv4" in record.body)
+    assert record.body.startswith('listening on IPv4 address "****", port ')
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SELECT pg_sleep(0.3), 'SET LOCAL robin.client_id = ''victim''; '",
+        "SET LOCAL robin.client_id = 'a b'; SELECT pg_sleep(0.3)",
+    ],
+)
+def test_a_tenant_is_read_where_no_value_can_stand(
+    collector: Collector, sink: Sink, postgres: Cluster, statement: str
+) -> None:
+    """A client may upload a text that looks like the setting."""
+    pid = run_and_tell_pid(postgres, f"{statement} {SQL_COMMENT}")
+    record = one_record(sink, "postgresql", of_statement(pid, "slow statement"))
+    assert "client_id" not in record.attributes
+
+
 def test_unreadable_line_of_postgresql_is_dropped(
     collector: Collector, sink: Sink, postgres: Cluster
 ) -> None:
@@ -626,6 +402,38 @@ def test_no_name_that_speaks_of_a_secret_goes_unasked() -> None:
     assert sorted(harmless) == harmless
 
 
+def test_harmless_names_are_those_of_the_contract() -> None:
+    """What nobody sends needs no exception, and whose values clients choose must not have one."""
+    harmless = set(yaml.safe_load(CONFIG.read_text())["processors"]["redaction/secrets"]["ignored_keys"])
+    labels = {label for metric in METRICS for label in metric.labels}
+
+    assert harmless <= SPAN_ATTRIBUTES.keys() | RECORD_ATTRIBUTES.keys() | labels
+    # nginx's path is its client's; a problem's detail and an exception's text are asked about as well.
+    assert not harmless & {"context_data.path", "problem.detail", "exception.message", "user_agent.original"}
+
+
+def test_everything_that_is_stored_was_asked_about() -> None:
+    """In every pipeline but that of the machine's own metrics; and strangers are all but the two services."""
+    config = yaml.safe_load(CONFIG.read_text())
+    unasked = {
+        name
+        for name, pipeline in config["service"]["pipelines"].items()
+        if "redaction/secrets" not in pipeline["processors"]
+    }
+    assert unasked == {"metrics/host"}
+
+    transforms = [config["processors"][name] for name in ("transform/strangers", "transform/strangers_named")]
+    conditions = {
+        condition
+        for transform in transforms
+        for kind in ("trace_statements", "metric_statements", "log_statements")
+        for group in transform[kind]
+        for condition in group["conditions"]
+    }
+    scopes = (f'scope.name != "{SERVICE_NAMESPACE}.{service}"' for service in SERVICES)
+    assert conditions == {" and ".join(scopes)}
+
+
 def test_metrics_of_services_and_of_the_host_arrive(collector: Collector, sink: Sink) -> None:
     """Prometheus gets both from the collector."""
     exporter = OTLPMetricExporter(endpoint=f"http://127.0.0.1:{collector.grpc_port}", insecure=True)
@@ -666,7 +474,7 @@ def test_nothing_is_lost_or_doubled_when_store_and_collector_die(tmp_path: Path)
         wait_for(lambda: collector.accepted_lines() == 100, "the collector takes what is there")
         collector.end(signal.SIGKILL)
         append(collector.access_log, *(access_line(f"after {i}") for i in range(50)))
-        with _running_sink(collector.http_port) as sink:
+        with running_sink(collector.http_port) as sink:
             collector.start()
             wait_for(lambda: len(sink.records()) >= 150, "all lines arrive")
             append(collector.access_log, access_line("last"))
