@@ -2,6 +2,7 @@
 
 import os
 import re
+import subprocess
 import tomllib
 from collections.abc import Iterator
 from itertools import pairwise
@@ -28,6 +29,13 @@ SETTINGS: dict[str, type[ServiceSettings]] = {
 DOCKERFILES = {name: ROOT / SERVICES[name]["build"]["dockerfile"] for name in SETTINGS}
 TARGETS = ROOT / "monitoring" / "prometheus" / "targets"
 VOLUME_INIT = ROOT / "docker_stack" / "volume-init.sh"
+SECRETS = (
+    "POSTGRES_PASSWORD",
+    "DATABASE_SERVICE_PASSWORD",
+    "SERVICE_TOKEN",
+    "API_KEY_PEPPER",
+    "GRAFANA_ADMIN_PASSWORD",
+)
 JOBS = {"volume-init", "migrate"}
 # Its image holds nothing that could ask it: its health is published instead.
 WITHOUT_HEALTH_CHECK = JOBS | {"otel-collector"}
@@ -247,6 +255,79 @@ def test_every_setting_of_a_service_can_be_given_to_its_container(name: str) -> 
     fields = {field.upper() for field in SETTINGS[name].model_fields} - {"HOST", "PORT", "UPLOAD_DIR"}
     assert fields - SERVICES[name]["environment"].keys() <= {"MIGRATION_DATABASE_URL"}
     assert "MIGRATION_DATABASE_URL" not in SERVICES[name]["environment"]
+
+
+def test_the_data_store_is_given_a_role_that_owns_nothing() -> None:
+    """The owner's password is with PostgreSQL, with the job that migrates, and with the one that refuses it."""
+    environments = {name: service.get("environment", {}) for name, service in SERVICES.items()}
+    knowing = {name for name, given in environments.items() if "POSTGRES_PASSWORD" in str(given.values())}
+    assert knowing == {"postgres", "migrate", "volume-init"}
+    assert environments["data-store"]["DATABASE_URL"].startswith("postgresql://robin_service:")
+    assert environments["migrate"]["DATABASE_URL"] == environments["data-store"]["DATABASE_URL"]
+    assert environments["migrate"]["MIGRATION_DATABASE_URL"].startswith("postgresql://robin:")
+
+
+def test_the_data_store_starts_on_tables_that_are_up_to_date() -> None:
+    """As it may not change them itself."""
+    assert conditions("data-store")["migrate"] == "service_completed_successfully"
+    assert SERVICES["migrate"]["command"] == ["python", "-m", "data_store", "migrate"]
+    assert SERVICES["migrate"]["image"] == SERVICES["data-store"]["image"]
+    assert SERVICES["migrate"]["build"] == SERVICES["data-store"]["build"]
+
+
+def waited_for(name: str) -> set[str]:
+    """Return all services that have to be there before a service starts."""
+    direct = conditions(name).keys()
+    return set(direct).union(*map(waited_for, direct))
+
+
+def test_whoever_holds_a_secret_of_the_demonstration_starts_after_the_job_that_refuses_it() -> None:
+    """That job is given each, with the same default as everybody else."""
+    known = {
+        name: set(re.findall(r"\$\{(\w+):-([^}]*demo-only[^}]*)\}", str(service.get("environment"))))
+        for name, service in SERVICES.items()
+    }
+    assert known["volume-init"] == set().union(*known.values())
+    assert {name for name, _ in known["volume-init"]} == set(SECRETS)
+    holding = {name for name, secrets in known.items() if secrets} - {"volume-init"}
+    assert holding == {"postgres", "migrate", "data-store", "document-api", "grafana"}
+    assert {name for name in holding if "volume-init" not in waited_for(name)} == set()
+
+
+@pytest.mark.parametrize("name", SECRETS)
+def test_production_refuses_each_secret_of_the_demonstration(name: str) -> None:
+    """One line that names the variable; what is given away to whom comes later."""
+    given = dict.fromkeys(SECRETS, "0123456789abcdef") | {name: "robin-demo-only"}
+    ended = subprocess.run(
+        ["/bin/sh", VOLUME_INIT],
+        env={"ENVIRONMENT": "production", "PATH": "/does/not/exist", **given},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=20,
+    )
+    line = f"{name}: must not be the demonstration's with ENVIRONMENT=production\n"
+    assert (ended.returncode, ended.stdout, ended.stderr) == (2, "", line)
+
+
+@pytest.mark.parametrize(
+    ("environment", "secret"), [("production", "0123456789abcdef"), ("development", "robin-demo-only")]
+)
+def test_all_else_is_not_refused(tmp_path: Path, environment: str, secret: str) -> None:
+    """The folders are given to their users."""
+    chown = tmp_path / "chown"
+    chown.write_text('#!/bin/sh\necho "$@"\n')
+    chown.chmod(0o755)
+    ended = subprocess.run(
+        ["/bin/sh", VOLUME_INIT],
+        env={"ENVIRONMENT": environment, "PATH": str(tmp_path), **dict.fromkeys(SECRETS, secret)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=20,
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert ended.stdout.splitlines()[0] == "101:101 /volumes/edge-logs"
 
 
 def test_alertmanager_is_given_every_setting_of_its_start_and_a_place_to_write() -> None:

@@ -1,5 +1,6 @@
 """Docker or local processes: the choice, what `docker compose` says, and what is told of it. No engine is needed."""
 
+import getpass
 import json
 import os
 import socket
@@ -13,12 +14,13 @@ from typing import Any
 
 import pytest
 
-from docker_stack import up
+from docker_stack import model, up
 from docker_stack.__main__ import main
 from docker_stack.choice import Choice, choose, running_way
 from docker_stack.containers import Container, parse_ps, problems
 from docker_stack.model import Model, base_images
 from local_stack.state import State
+from observability.service import DEMONSTRATION, Environment
 
 CHECKOUT = Path(__file__).parents[2]
 NO_JOBS: frozenset[str] = frozenset()
@@ -315,9 +317,9 @@ class TestContainers:
     def test_jobs_are_what_others_wait_for_to_have_ended(self, tmp_path: Path) -> None:
         """The file itself says so."""
         (tmp_path / "Dockerfile").write_text("FROM python:3\n")
-        model = Model.parse(json.dumps(CONFIG).replace("{root}", str(tmp_path)))
-        assert model.jobs == {"init"}
-        assert model.images == ("alpine:3", "python:3", "nginx:1")
+        parsed = Model.parse(json.dumps(CONFIG).replace("{root}", str(tmp_path)))
+        assert parsed.jobs == {"init"}
+        assert parsed.images == ("alpine:3", "python:3", "nginx:1")
 
 
 class serving:  # noqa: N801  a context manager
@@ -485,6 +487,46 @@ class TestCommands:
             capfd.readouterr().out.splitlines()
         )
 
+    def test_admin_runs_in_a_container_of_the_owner_with_all_arguments(self, docker: Docker) -> None:
+        """Options are the command's own; the audit log is told who of this machine it was; its exit code is kept."""
+        docker.answers({"docker compose ps --quiet": [[0, "1\n"]], "docker compose run": [[2, ""]]})
+        assert main(["admin", "create-user", "--help", "--name", "Ada Lovelace"]) == 2
+        assert docker.asked[-1] == (
+            f"docker compose run --rm --no-deps --no-TTY --env LOGNAME={getpass.getuser()} migrate"
+            " python -m data_store.admin create-user --help --name Ada Lovelace"
+        )
+
+    @pytest.mark.usefixtures("docker")
+    def test_admin_needs_a_stack_that_runs(self, capsys: pytest.CaptureFixture[str]) -> None:
+        """It starts nothing by the way."""
+        assert main(["admin", "list", "clients"]) == 1
+        assert capsys.readouterr().err == (
+            "error: the composed stack does not run; start it with: ./setup-and-run.sh --docker\n"
+        )
+
+    @pytest.mark.parametrize("environment", ["production", "development"])
+    def test_production_is_not_started_with_a_secret_that_everybody_knows(
+        self, docker: Docker, capsys: pytest.CaptureFixture[str], environment: str
+    ) -> None:
+        """One line names the variable, before anything is built; a demonstration may have it."""
+        secrets = {
+            "ENVIRONMENT": environment,
+            "POSTGRES_PASSWORD": "x" * 20,
+            "SERVICE_TOKEN": "robin-demo-only",
+        }
+        config = {"services": {"volume-init": {"image": "alpine:3", "environment": secrets}}}
+        docker.answers(
+            {
+                "docker compose config": [[0, json.dumps(config)]],
+                "docker compose ps --all": [[0, lines(row("volume-init"))]],
+            }
+        )
+        started = main(["up"]) == 0
+        assert started == (environment == "development")
+        assert started == any(asked.startswith("docker compose up") for asked in docker.asked)
+        refusal = "error: SERVICE_TOKEN: must not be the demonstration's with ENVIRONMENT=production\n"
+        assert capsys.readouterr().err == ("" if started else refusal)
+
     def test_down_keeps_the_data(self, docker: Docker, tmp_path: Path) -> None:
         """Volumes are not removed; addresses that lead nowhere are."""
         endpoints = tmp_path / "state" / "run" / "endpoints.json"
@@ -539,6 +581,34 @@ def test_the_script_says_when_nothing_was_set_up_as_processes(
     assert ended.returncode == code, ended.stderr
     assert "has not been set up as local processes" in ended.stderr
     assert len(ended.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("arguments", [("--admin", "list", "--json"), ("--local", "--admin", "--status")])
+def test_what_follows_admin_is_for_the_admin_command_line(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    """Options that the script has as well are not its own there."""
+    python = tmp_path / "venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text('#!/bin/sh\ncase "$1 $3" in -c*) ;; *choose) echo local ;; *) echo "$@" ;; esac\n')
+    python.chmod(0o755)
+    (tmp_path / "venv" / ".installed-local-stack").touch()
+    ended = subprocess.run(
+        [CHECKOUT / "setup-and-run.sh", *arguments],
+        env={**os.environ, "ROBIN_STATE_DIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    following = arguments[arguments.index("--admin") + 1 :]
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert ended.stdout == f"-m local_stack admin {' '.join(following)}\n"
+
+
+def test_what_production_refuses_is_the_same_everywhere() -> None:
+    """The services say it with packages that may not be installed here yet."""
+    assert (model.PRODUCTION, model.DEMONSTRATION) == (Environment.PRODUCTION, DEMONSTRATION)
+    script = (CHECKOUT / "docker_stack" / "volume-init.sh").read_text()
+    assert f"{Environment.PRODUCTION.value}:*{DEMONSTRATION}*" in script
 
 
 def test_nothing_has_to_be_installed_for_it() -> None:

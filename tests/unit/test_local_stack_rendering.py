@@ -6,12 +6,14 @@ import stat
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
+from typing import ClassVar
 
 import psutil
 import pytest
 import yaml
 
 from local_stack import postgres
+from local_stack.__main__ import main
 from local_stack.back_ends import BackEnds
 from local_stack.errors import StackError, UsageError
 from local_stack.health import HttpProbe
@@ -220,6 +222,72 @@ class TestMetricExports:
         shell = {"OTEL_METRIC_EXPORT_INTERVAL": "250"}
         store = Stack(Settings(alert_speedup=20), state, "python").data_store(shell)
         assert store.environment["OTEL_METRIC_EXPORT_INTERVAL"] == "250"
+
+
+class TestSecrets:
+    """Who is given which, whatever the shell holds."""
+
+    SHELL: ClassVar = {
+        "DATABASE_URL": "postgresql://elsewhere/robin",
+        "MIGRATION_DATABASE_URL": "postgresql://elsewhere/robin",
+        "SERVICE_TOKEN": "of-the-shell",
+        "API_KEY_PEPPER": "of-the-shell",
+        "CREDENTIAL_CACHE_SECONDS": "3",
+        "LLM_API_KEY": "of-the-model",
+        "AUTH_MODE": "required",
+    }
+
+    @pytest.fixture
+    def stack(self, tmp_path: Path) -> Stack:
+        """A stack that has not been started."""
+        state = State(tmp_path)
+        state.create()
+        return Stack(Settings(postgres_port=15432), state, "python")
+
+    def test_the_data_store_is_no_owner(self, stack: Stack) -> None:
+        """It has neither the owner's password nor any way to it."""
+        environment = stack.data_store(self.SHELL).environment
+        password = postgres.service_password(stack.state)
+        assert environment["DATABASE_URL"] == f"postgresql://robin_service:{password}@127.0.0.1:15432/robin"
+        assert "MIGRATION_DATABASE_URL" not in environment
+        assert postgres.database_password(stack.state) not in str(environment)
+
+    def test_migrations_and_the_command_line_are_the_owner(self, stack: Stack) -> None:
+        """And know whom to let at the tables, and how keys are hashed."""
+        environment = stack.owner_environment(self.SHELL)
+        password = postgres.database_password(stack.state)
+        store = stack.data_store(self.SHELL).environment
+        assert environment["MIGRATION_DATABASE_URL"] == f"postgresql://robin:{password}@127.0.0.1:15432/robin"
+        for name in ("DATABASE_URL", "API_KEY_PEPPER", "CREDENTIAL_CACHE_SECONDS", "AUTH_MODE"):
+            assert environment[name] == store[name]
+
+    def test_both_services_know_one_token_and_each_its_own_secrets(self, stack: Stack) -> None:
+        """document_api is told of no database and no pepper, data_store of no model's key."""
+        store = stack.data_store(self.SHELL).environment
+        for api in (each.environment for each in stack.document_apis(self.SHELL)):
+            assert api["SERVICE_TOKEN"] == store["SERVICE_TOKEN"] == stack.state.secret("service-token")
+            assert {"DATABASE_URL", "API_KEY_PEPPER"}.isdisjoint(api)
+            assert "LLM_API_KEY" in api
+        assert "LLM_API_KEY" not in store
+        assert store["API_KEY_PEPPER"] == stack.state.secret("api-key-pepper")
+
+    def test_a_secret_is_made_once_and_is_its_owner_s_alone(self, tmp_path: Path) -> None:
+        """No two are alike."""
+        state = State(tmp_path)
+        secrets = [state.secret(name) for name in ("service-token", "api-key-pepper", "service-token")]
+        assert secrets[0] == secrets[2] != secrets[1]
+        assert all(len(secret) == 48 for secret in secrets)
+        assert stat.S_IMODE((tmp_path / "service-token").stat().st_mode) == 0o600
+
+    def test_administering_what_does_not_run_is_one_line(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """That says how to start it."""
+        monkeypatch.setenv("ROBIN_STATE_DIR", str(tmp_path))
+        assert main(["admin", "list", "clients", "--json"]) == 1
+        assert capsys.readouterr().err == (
+            f"error: the stack of {tmp_path} does not run; start it with: ./setup-and-run.sh\n"
+        )
 
 
 class TestAlertmanager:
