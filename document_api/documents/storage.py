@@ -42,7 +42,9 @@ class StorageFull(Problem):
 
 
 class FileStorage:
-    """Keeps documents below one folder: `incoming/` while they arrive, then `documents/<client>/<key>`.
+    """Keeps documents below one folder: `incoming/` while they arrive, then a folder for each client in `documents/`.
+
+    No part of a path is made by clients: a document's name is random, its folder's a digest of the client's id.
 
     With `synced` a saved document outlives a power cut; without, only the end of the process.
     """
@@ -75,7 +77,7 @@ class FileStorage:
         return IncomingFile(
             self._incoming,
             self._documents,
-            f"{client_id}/{uuid.uuid4().hex}",
+            f"{folder_of(client_id)}/{uuid.uuid4().hex}",
             threads=self._threads,
             synced=self._synced,
         )
@@ -258,6 +260,11 @@ def _problem_of(error: OSError) -> Problem:
     if error.errno in _NO_ROOM:
         return StorageFull("There is no room left to store the document.")
     return Unavailable("The document cannot be stored at the moment; try again.")
+
+
+def folder_of(client_id: str) -> str:
+    """Return the name of a client's folder: the same on every instance, and no text that a client chose."""
+    return hashlib.sha256(client_id.encode()).hexdigest()[:32]
 
 
 def _make_folder(folder: Path, *, synced: bool) -> None:

@@ -15,6 +15,7 @@ from opentelemetry._logs import LogRecord
 from opentelemetry.trace import SpanKind, StatusCode
 
 from document_api.app import create_app
+from document_api.documents.storage import folder_of
 from document_api.health import OPEN_WARNING
 from document_api.settings import DocumentApiSettings
 from observability.signals import (
@@ -112,7 +113,7 @@ def test_the_bytes_are_kept_as_they_came(api: httpx.Client, uploads: Path) -> No
 
     (path,) = files(uploads)
     assert path.read_bytes() == content
-    assert path.parent == uploads / "documents" / "acme"
+    assert path.parent == uploads / "documents" / folder_of("acme")
 
 
 def test_a_document_is_found_again(api: httpx.Client) -> None:
@@ -219,7 +220,7 @@ def test_a_client_id_is_never_a_path(api: httpx.Client, uploads: Path, path: str
 def test_a_name_with_a_path_stays_inside_the_folder(api: httpx.Client, uploads: Path) -> None:
     """The bytes have a name of the service's own."""
     assert upload(api, name="../../../evil.sh").json()["metadata"]["filename"] == "evil.sh"
-    assert [path.parent for path in files(uploads)] == [uploads / "documents" / "acme"]
+    assert [path.parent for path in files(uploads)] == [uploads / "documents" / folder_of("acme")]
 
 
 def test_a_wrong_method_is_a_405(api: httpx.Client) -> None:
