@@ -15,6 +15,7 @@ import httpx
 import pytest
 from opentelemetry.trace import StatusCode
 
+from document_api.documents.storage import folder_of
 from tests.integration.test_document_api_http import ROUTE, document_api_on, files, upload
 from tests.records import assert_problem
 from tests.telemetry_spy import TelemetrySpy

@@ -18,7 +18,7 @@ from tests.integration.tenancy import FOREIGN, OWN, SERVICE_TOKEN, System, runni
 from tests.ports import free_port
 from tests.telemetry_spy import spied_telemetry
 
-SECRET: Final = b"Globex keeps this to itself."
+SECRET: Final = b"Whiskers are what the other one sells."
 DOCUMENT: Final = 2  # of the other client
 ATTEMPTS: Final = settings(
     max_examples=150,
@@ -64,7 +64,7 @@ def doors(postgresql: PostgreSQL, tmp_path_factory: pytest.TempPathFactory) -> I
         system.upload(system.key("writer"))
         stored = system.api.put(
             f"/clients/{FOREIGN}/upload-document",
-            files={"file": ("globex-secret.txt", SECRET, "text/plain")},
+            files={"file": ("price-of-whiskers.txt", SECRET, "text/plain")},
             headers=system.key("stranger"),
         )
         assert stored.json()["document_id"] == DOCUMENT
@@ -101,7 +101,7 @@ def exchange(port: int, method: str, target: str, headers: Mapping[str, str], bo
 
 def tells_secrets(answer: bytes) -> bool:
     """Say whether an answer has anything of the other client's document."""
-    return b"Globex" in answer or b"globex-secret" in answer
+    return b"hiskers" in answer
 
 
 # ---- what is tried
