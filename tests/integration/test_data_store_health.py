@@ -12,7 +12,7 @@ import psycopg2
 import pytest
 
 from observability.signals import DATABASE_OPERATIONS, HEALTH_CHECKS, HTTP_REQUESTS
-from tests.integration.conftest import PostgreSQL, data_store_on
+from tests.integration.conftest import SERVICE, PostgreSQL, data_store_on
 from tests.telemetry_spy import TelemetrySpy
 from tests.waiting import eventually
 
@@ -55,6 +55,23 @@ def test_a_missing_table_is_named(
         "unhealthy",
         "healthy",
     )
+    assert health["tables"] == {name: "unhealthy" if name == table else "healthy" for name in TABLES}
+
+
+@pytest.mark.parametrize(
+    ("revoked", "table"),
+    [
+        ("INSERT ON document_metadata", "document_metadata"),
+        ("SELECT ON clients", "clients"),
+        ("EXECUTE ON FUNCTION principal_by_key(text, bytea)", "users"),
+    ],
+)
+def test_a_table_that_the_service_may_not_use_is_named(
+    data_store: httpx.Client, postgresql: PostgreSQL, database: str, revoked: str, table: str
+) -> None:
+    """It is there, and of no use; users are reached by a function."""
+    postgresql.execute(f"REVOKE {revoked} FROM {SERVICE}", database=database)
+    health = data_store.get("/health").json()
     assert health["tables"] == {name: "unhealthy" if name == table else "healthy" for name in TABLES}
 
 

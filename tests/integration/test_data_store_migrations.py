@@ -20,7 +20,7 @@ from sqlalchemy import create_engine
 from data_store.migrations import HEAD, LOCK, MigrationError, is_migrated, migrate
 from data_store.migrations.upgrade import config
 from data_store.records.models import metadata
-from tests.integration.conftest import PostgreSQL
+from tests.integration.conftest import SERVICE, PostgreSQL
 from tests.waiting import eventually
 
 INSERT = (
@@ -222,6 +222,45 @@ def test_what_is_stored_before_tenants_are_kept_apart_is_counted_and_keeps_its_m
     assert postgresql.execute(roles, database=database) == [("Ann", "admin"), ("Ben", "member")]
     assert postgresql.count(database, "document_metadata") == 2
     migrate(url, wait_seconds=0)
+
+
+def test_a_service_role_is_let_at_the_tables_also_of_a_migrated_database(
+    postgresql: PostgreSQL, database: str, owner_url: str
+) -> None:
+    """What it lacks is granted, however little that is; nothing is done where it lacks nothing."""
+    assert is_migrated(owner_url, wait_seconds=0, service_role=SERVICE)
+    for revoked in (
+        f"REVOKE SELECT (filename) ON document_metadata FROM {SERVICE}",  # noqa: S608  no SELECT
+        f"REVOKE EXECUTE ON FUNCTION principal_by_key(text, bytea) FROM {SERVICE}",
+        f"REVOKE ALL ON ALL TABLES IN SCHEMA public FROM {SERVICE}",
+    ):
+        postgresql.execute(revoked, database=database)
+        assert not is_migrated(owner_url, wait_seconds=0, service_role=SERVICE)
+        migrate(owner_url, wait_seconds=0, service_role=SERVICE)
+        assert is_migrated(owner_url, wait_seconds=0, service_role=SERVICE)
+    assert is_migrated(postgresql.url(database), wait_seconds=0)
+
+
+def test_instances_that_grant_at_once_do_it_one_after_the_other(
+    postgresql: PostgreSQL, database: str, owner_url: str
+) -> None:
+    """PostgreSQL would refuse some of them: tuple concurrently updated."""
+    postgresql.execute(f"REVOKE ALL ON ALL TABLES IN SCHEMA public FROM {SERVICE}", database=database)
+    together = threading.Barrier(6)
+
+    def start(_: int) -> None:
+        together.wait(10)
+        migrate(owner_url, wait_seconds=0, service_role=SERVICE)
+
+    with ThreadPoolExecutor(6) as threads:
+        list(threads.map(start, range(6)))
+
+
+def test_a_service_role_that_is_not_there_is_one_line(owner_url: str) -> None:
+    """Who runs PostgreSQL makes it."""
+    with pytest.raises(MigrationError, match='role "not_there" does not exist') as error:
+        migrate(owner_url, wait_seconds=0, service_role="not_there")
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from opentelemetry.proto.collector.logs.v1 import logs_service_pb2, logs_service
 from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2, metrics_service_pb2_grpc
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
 
-from tests.integration.conftest import PostgreSQL
+from tests.integration.conftest import OWNER, PostgreSQL
 from tests.otlp import receiving
 from tests.ports import free_port
 from tests.records import DOCUMENT, DOCUMENTS
@@ -140,6 +140,76 @@ def test_a_database_that_stays_away_ends_the_start_with_one_line(postgresql: Pos
     assert [json.loads(line)["level"] for line in done.stdout.splitlines()] == ["CRITICAL"]
     assert done.stderr.startswith("The database accepts no connection (waited 0 s): ")
     assert done.stderr.count("\n") == 1
+
+
+def test_a_role_that_the_policies_do_not_hold_is_warned_of(postgresql: PostgreSQL) -> None:
+    """A developer's own database needs no second role: the service starts, and says what does not hold."""
+    database, port = postgresql.create_database(), free_port()
+    with serving(port, DATABASE_URL=postgresql.owner_url(database)) as process:
+        process.send_signal(signal.SIGTERM)
+        output = process.communicate(timeout=SECONDS)[0]
+    (warning,) = (line for line in map(json.loads, output.splitlines()) if line["level"] == "WARNING")
+    assert warning["log_message"].startswith("DATABASE_URL: its role owns the tables, and row-level security")
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"AUTH_MODE": "required"},
+        {"AUTH_MODE": "required", "ENVIRONMENT": "production", "API_KEY_PEPPER": "p" * 32},
+    ],
+    ids=["required", "production"],
+)
+@pytest.mark.parametrize(
+    ("role", "power"),
+    [(OWNER, "owns the tables"), ("postgres", "is a superuser"), ("bypasser", "has BYPASSRLS")],
+)
+def test_a_role_that_the_policies_do_not_hold_is_refused_where_they_must(
+    postgresql: PostgreSQL, database: str, role: str, power: str, variables: dict[str, str]
+) -> None:
+    """Exit 2, one line that names the variable and says what to do."""
+    if role == "bypasser":
+        postgresql.execute("DROP ROLE IF EXISTS bypasser")
+        postgresql.execute("CREATE ROLE bypasser LOGIN BYPASSRLS")
+    done = run(
+        DATABASE_URL=postgresql.url(database, role),
+        MIGRATION_DATABASE_URL=postgresql.owner_url(database),
+        SERVICE_TOKEN="t" * 32,
+        **variables,
+    )
+    if role == "bypasser":
+        postgresql.execute("DROP OWNED BY bypasser", database=database)
+        postgresql.execute("DROP ROLE bypasser")
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"DATABASE_URL: its role {power}, and row-level security does not hold")
+    assert "MIGRATION_DATABASE_URL" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_the_service_role_starts_in_production(postgresql: PostgreSQL, database_url: str) -> None:
+    """Without the owner's password: there is nothing to migrate."""
+    with serving(
+        free_port(),
+        DATABASE_URL=database_url,
+        ENVIRONMENT="production",
+        AUTH_MODE="required",
+        SERVICE_TOKEN="t" * 32,
+        API_KEY_PEPPER="p" * 32,
+    ) as process:
+        process.send_signal(signal.SIGTERM)
+        output = process.communicate(timeout=SECONDS)[0]
+    levels = {json.loads(line)["level"] for line in output.splitlines()}
+    assert levels <= {"INFO"}
+
+
+def test_the_service_role_alone_does_not_migrate(postgresql: PostgreSQL) -> None:
+    """Exit 1, one line that says which variable is missing."""
+    done = run(DATABASE_URL=postgresql.url(postgresql.create_database()))
+    assert done.returncode == 1
+    assert done.stderr == (
+        "The database could not be migrated: permission denied for schema public."
+        " Set MIGRATION_DATABASE_URL to that of the tables' owner.\n"
+    )
 
 
 def test_an_unknown_command_is_a_usage_error() -> None:

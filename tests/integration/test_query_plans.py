@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import httpx
@@ -75,6 +75,26 @@ def test_a_document_is_found_by_the_index(filled: Filled) -> None:
     """One statement, and one look at the table."""
     (plan,) = filled.plans("GET", DOCUMENT_OF_17, status=200)
     assert list(scans(plan["Plan"])) == [("document_metadata", "Index Scan")]
+
+
+def test_a_document_whose_reading_is_audited_is_found_by_the_index(filled: Filled) -> None:
+    """The line in the audit log looks at nothing else."""
+    with (
+        spied_telemetry() as telemetry,
+        data_store_on(filled.postgresql.url(filled.database), telemetry, audit_reads=True) as client,
+    ):
+        auditing = replace(filled, client=client)
+        auditing.plans("GET", DOCUMENT_OF_17, status=200)
+        assert read(auditing.plans("GET", DOCUMENT_OF_17, status=200)) == {
+            ("document_metadata", "Index Scan")
+        }
+
+
+def test_policies_hold_while_plans_are_looked_at(filled: Filled) -> None:
+    """PostgreSQL makes one question for the whole statement of them, as it names its tenant too."""
+    (plan,) = filled.plans("GET", DOCUMENT_OF_17, status=200)
+    asked = "(current_setting('robin.client_id'::text, true) = 'client-17'::text)"
+    assert plan["Plan"]["One-Time Filter"] == asked
 
 
 @pytest.mark.parametrize(
