@@ -120,7 +120,8 @@ def _unprivileged() -> dict[str, Any]:
 
 
 @contextmanager
-def _running_postgresql() -> Iterator[PostgreSQL]:
+def running_postgresql() -> Iterator[PostgreSQL]:
+    """Run a server that has nothing but its superuser."""
     # Not pytest's own folder: that one is closed to other users, and a socket's path may have 107 characters.
     folder = Path(tempfile.mkdtemp(prefix="robin-pg-"))
     as_user = _unprivileged()
@@ -187,7 +188,7 @@ def _accepts(server: PostgreSQL) -> bool:
 @pytest.fixture(scope="session")
 def postgresql() -> Iterator[PostgreSQL]:
     """A real PostgreSQL server."""
-    with _running_postgresql() as server:
+    with running_postgresql() as server:
         for role in _ROLES:
             server.execute(role)
         server.execute(f"CREATE DATABASE {MIGRATED} OWNER {OWNER}")
