@@ -19,7 +19,8 @@ _FOR_SERVICES: Final = needs(Permission.BE_A_SERVICE, SCHEME)
 def principals_router(principals: PrincipalRepository, *, cache_seconds: float) -> APIRouter:
     """Return the routes of the credentials; what they answer may be believed for so many seconds."""
     router = APIRouter(tags=["credentials"], route_class=GuardedRoute)
-    headers = {"Cache-Control": f"private, max-age={cache_seconds:g}"}
+    seconds = f"{cache_seconds:.3f}".rstrip("0").rstrip(".")
+    headers = {"Cache-Control": f"private, max-age={seconds}"}
 
     def answer(principal: Principal | None) -> Response:
         if principal is None:

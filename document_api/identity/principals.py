@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from cachetools import TLRUCache
@@ -58,8 +58,11 @@ class Principals:
     async def _find(self, who: ApiKey | str) -> Known:
         known = self._known.get(who)
         if known is None:
+            asked = time.monotonic()
             known = await self._ask(who)
-            self._known[who] = known
+            # Counted from the question: an answer may be older than what has been revoked since.
+            fresh_seconds = known.fresh_seconds - (time.monotonic() - asked)
+            self._known[who] = replace(known, fresh_seconds=fresh_seconds)
         return known
 
     async def _ask(self, who: ApiKey | str) -> Known:
