@@ -88,6 +88,57 @@ def test_a_bad_value_names_its_variable(
     assert capsys.readouterr().err.startswith(f"{variable}: ")
 
 
+PRODUCTION = {"ENVIRONMENT": "production", "AUTH_MODE": "required", "SERVICE_TOKEN": "t" * 24}
+KNOWN_URL = "postgresql://robin:robin-demo-only@127.0.0.1:5432/robin"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "told"),
+    [
+        ("API_KEY_PEPPER", "", "must not be the demonstration's"),
+        ("API_KEY_PEPPER", "robin-demo-only", "must not be the demonstration's"),
+        ("API_KEY_PEPPER", "short", "must have at least 16 characters"),
+        ("DATABASE_URL", KNOWN_URL, "must not hold the demonstration's password"),
+        ("MIGRATION_DATABASE_URL", KNOWN_URL, "must not hold the demonstration's password"),
+    ],
+)
+def test_production_refuses_secrets_that_everybody_knows(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    variable: str,
+    value: str,
+    told: str,
+) -> None:
+    """One line names the variable and never the value; a demonstration takes them."""
+    for name, given in {**PRODUCTION, "API_KEY_PEPPER": "p" * 24, variable: value}.items():
+        monkeypatch.setenv(name, given)
+    with pytest.raises(SystemExit) as stop:
+        load_settings(DataStoreSettings)
+    line = capsys.readouterr().err
+    assert stop.value.code == 2
+    assert line == f"{variable}: {told} with ENVIRONMENT=production\n"
+    monkeypatch.setenv("ENVIRONMENT", "development")
+    load_settings(DataStoreSettings)
+
+
+def test_production_takes_secrets_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which it prints as little as passwords."""
+    for name, given in {**PRODUCTION, "API_KEY_PEPPER": "a pepper of its own"}.items():
+        monkeypatch.setenv(name, given)
+    assert "a pepper of its own" not in repr(load_settings(DataStoreSettings))
+
+
+@pytest.mark.parametrize("seconds", ["-1", "3601", "nan"])
+def test_credentials_are_believed_for_a_bounded_time(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], seconds: str
+) -> None:
+    """`revoke-key` waits for it."""
+    monkeypatch.setenv("CREDENTIAL_CACHE_SECONDS", seconds)
+    with pytest.raises(SystemExit):
+        load_settings(DataStoreSettings)
+    assert capsys.readouterr().err.startswith("CREDENTIAL_CACHE_SECONDS: ")
+
+
 def test_the_password_is_not_in_what_the_settings_print() -> None:
     """A settings object can be logged."""
     assert "secret" not in repr(load_settings(DataStoreSettings))
