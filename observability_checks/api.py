@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 
 from observability.signals import CORRELATION_HEADER
+from observability_checks.credentials import Credentials
 from observability_checks.results import Stopwatch
 
 _BOUNDARY = "robin-checks-boundary"
@@ -62,9 +63,10 @@ class Document:
 class Api:
     """Sends requests, each with a correlation ID of its own."""
 
-    def __init__(self, client: httpx.Client, url: str) -> None:
-        self._client = client
+    def __init__(self, client: httpx.Client, url: str, credentials: Credentials | None = None) -> None:
+        self.client = client
         self.url = url
+        self.credentials = credentials or Credentials()
 
     def send(
         self,
@@ -76,9 +78,13 @@ class Api:
     ) -> Exchange:
         """Send a request; `correlation_id` replaces the fresh one, "" sends none."""
         sent_id = str(uuid.uuid4()) if correlation_id is None else correlation_id
-        headers = {**request.pop("headers", {}), **({CORRELATION_HEADER: sent_id} if sent_id else {})}
+        headers = {
+            **self.credentials.headers(path),
+            **request.pop("headers", {}),
+            **({CORRELATION_HEADER: sent_id} if sent_id else {}),
+        }
         watch = Stopwatch()
-        answer = self._client.request(method, f"{self.url}{path}", headers=headers, **request)
+        answer = self.client.request(method, f"{self.url}{path}", headers=headers, **request)
         answered = {name.lower(): value for name, value in answer.headers.items()}
         return Exchange(
             correlation_id=sent_id or answered.get(CORRELATION_HEADER.lower(), ""),

@@ -17,6 +17,7 @@ from observability_checks import options as settings
 from observability_checks.api import Api
 from observability_checks.checks import CHECKS
 from observability_checks.context import Context
+from observability_checks.credentials import Credentials
 from observability_checks.options import SERVERS, Options, Targets
 from observability_checks.polling import Deadline, describe, wait_until_none
 from observability_checks.preflight import CouldNotRunError, reach_back_ends
@@ -76,6 +77,14 @@ def _parser() -> argparse.ArgumentParser:
             metavar="URL",
             help=f"{server.title} [{server.variable}; {server.default or 'through nginx only'}]",
         )
+    where.add_argument(
+        "--credentials",
+        type=Path,
+        metavar="FILE",
+        default=os.environ.get("ROBIN_CREDENTIALS"),
+        help="a line for each client with its API key, and one with - and an operator's; needed with AUTH_MODE=required"
+        " [ROBIN_CREDENTIALS]",
+    )
     where.add_argument(
         "--ca-file",
         metavar="FILE",
@@ -207,7 +216,8 @@ def _check(given: argparse.Namespace, targets: Targets, http: httpx.Client) -> i
     options = _options(given)
     reporter = Reporter(make_console(), verbose=options.verbose)
     results = Results(reporter.check)
-    context = _context(options, targets, http, results, reporter)
+    api = Api(http, targets.one("nginx"), _credentials(given, options.clients))
+    context = _context(options, targets, api, results, reporter)
     if options.json_file:
         _write(options.json_file, {})  # what cannot be written is not to be found out at the end
     for name in options.checks:
@@ -229,17 +239,28 @@ def _run(name: str, context: Context) -> None:
         context.results.add(name, "not finished", [problem], "")
 
 
-def _context(
-    options: Options, targets: Targets, http: httpx.Client, results: Results, reporter: Reporter
-) -> Context:
-    back_ends = reach_back_ends(http, targets, with_api=True)
-    api = Api(http, targets.one("nginx"))
-    return Context(options, targets, http, api, back_ends, results, reporter)
+def _credentials(given: argparse.Namespace, clients: int) -> Credentials:
+    if given.credentials is None:
+        return Credentials()
+    try:
+        credentials = Credentials.read(given.credentials)
+    except (OSError, ValueError) as error:
+        raise CouldNotRunError(f"cannot use {given.credentials}: {error}") from error
+    if clients > len(credentials.clients):
+        raise CouldNotRunError(
+            f"{given.credentials} has keys of {len(credentials.clients)} clients, --clients wants {clients}"
+        )
+    return credentials
+
+
+def _context(options: Options, targets: Targets, api: Api, results: Results, reporter: Reporter) -> Context:
+    back_ends = reach_back_ends(api.client, targets, api=api)
+    return Context(options, targets, api.client, api, back_ends, results, reporter)
 
 
 def _explain(given: argparse.Namespace, targets: Targets, http: httpx.Client) -> int:
     story = _settled_story(
-        StoryTeller(reach_back_ends(http, targets, with_api=False)),
+        StoryTeller(reach_back_ends(http, targets)),
         given.explain,
         Deadline(min(given.deadline, _EXPLAIN_SECONDS)),
     )

@@ -5,7 +5,7 @@ import ssl
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import httpx
@@ -13,6 +13,7 @@ from httpx_aiohttp import HttpxAiohttpClient
 
 from observability.signals import CORRELATION_HEADER
 from observability_checks.api import sample_text
+from observability_checks.credentials import Credentials
 from observability_checks.figures import Figures
 
 _TIMEOUT_SECONDS = 30.0
@@ -45,14 +46,14 @@ class LoadResult:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """How many requests, how many at once, and for which document."""
+    """How many requests, how many at once, and for which documents of which clients, in turn."""
 
     url: str
-    client_id: str
-    document_id: int
+    documents: Sequence[tuple[str, int]]
     requests: int
     concurrency: int
     trust: ssl.SSLContext
+    credentials: Credentials
 
     def run(self, on_answer: Callable[[], object]) -> LoadResult:
         """Send everything; calls `on_answer` after each request."""
@@ -84,19 +85,19 @@ class Load:
             on_answer()
 
     async def _send(self, client: httpx.AsyncClient, method: str, number: int, result: LoadResult) -> int:
-        headers = {CORRELATION_HEADER: str(uuid.uuid4())}
         try:
-            answer = await self._request(client, method, number, headers)
+            answer = await self._request(client, method, number)
         except httpx.HTTPError as error:
             result.failures[f"{type(error).__name__}: {error}"] += 1
             return 0
         return answer.status_code
 
-    async def _request(
-        self, client: httpx.AsyncClient, method: str, number: int, headers: dict[str, str]
-    ) -> httpx.Response:
-        client_url = f"{self.url}/clients/{self.client_id}"
+    async def _request(self, client: httpx.AsyncClient, method: str, number: int) -> httpx.Response:
+        client_id, document_id = self.documents[number % len(self.documents)]
+        path = f"/clients/{client_id}/"
+        client_url = f"{self.url}{path}"
+        headers = {CORRELATION_HEADER: str(uuid.uuid4()), **self.credentials.headers(path)}
         if method == "GET":
-            return await client.get(f"{client_url}/documents/{self.document_id}", headers=headers)
+            return await client.get(f"{client_url}documents/{document_id}", headers=headers)
         files = {"file": (f"load-{number}.txt", sample_text(0, number), "text/plain")}
-        return await client.put(f"{client_url}/upload-document", headers=headers, files=files)
+        return await client.put(f"{client_url}upload-document", headers=headers, files=files)

@@ -2,21 +2,24 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from observability.signals import Attribute
+from observability.signals import PRINCIPAL_BY_KEY_ROUTE, PRINCIPAL_BY_SUBJECT_ROUTE, Attribute
 from observability.signals import Span as SpanName
 from observability_checks.contract.expected import ExpectedLine, ExpectedSpan, Facts
 from observability_checks.contract.sources import Source
 from observability_checks.models import LogRecord, SpanRecord, Trace
 
 _SLOW = " (slow)"
+_BEFORE_THE_TENANT = (PRINCIPAL_BY_KEY_ROUTE, PRINCIPAL_BY_SUBJECT_ROUTE)
 
 
 def trace_problems(traces: Sequence[Trace], expected: ExpectedSpan, facts: Facts) -> list[str]:
     """Compare the stored trace of a request with the tree it must have."""
     if len(traces) != 1:
         return [f"expected 1 trace, found {len(traces)}"]
-    trace = traces[0]
+    asking = [span for asked in traces[0].named(SpanName.AUTHENTICATE) for span in traces[0].below(asked)]
+    trace = traces[0].without(asking)
     return [
+        *_asking_problems(asking, facts),
         *_root_problems(trace, expected),
         *_correlation_problems(trace, facts),
         *_parameter_problems(trace, facts),
@@ -26,6 +29,18 @@ def trace_problems(traces: Sequence[Trace], expected: ExpectedSpan, facts: Facts
             if span.failed
         ),
     ]
+
+
+def _asking_problems(asking: Sequence[SpanRecord], facts: Facts) -> Iterator[str]:
+    """Who sends a request is asked once where it is asked at all; the tenant is not known before."""
+    asked = [span for span in asking if span.name == SpanName.AUTHENTICATE]
+    if len(asked) != facts.authenticated:
+        yield f"'{SpanName.AUTHENTICATE}' is {len(asked)} times there, expected {int(facts.authenticated)}"
+    for span in asking:
+        if span.failed:
+            yield f"{span.name}: status is ERROR though the request succeeded"
+        if span.attributes.get(Attribute.CORRELATION_ID) != facts.correlation_id:
+            yield f"{span.name}: correlation_id is {span.attributes.get(Attribute.CORRELATION_ID)!r}"
 
 
 def _root_problems(trace: Trace, expected: ExpectedSpan) -> Iterator[str]:
@@ -152,6 +167,7 @@ def _record_problems(record: LogRecord, facts: Facts, trace_id: str | None) -> I
     if (
         facts.client_id
         and record.service != Source.POSTGRESQL
+        and not any(route in record.message for route in _BEFORE_THE_TENANT)
         and record.fields.get(Attribute.CLIENT_ID) != facts.client_id
     ):
         yield f"{where}: client_id is {record.fields.get(Attribute.CLIENT_ID)!r}, expected {facts.client_id!r}"

@@ -5,7 +5,14 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from observability import signals
-from observability.signals import HEALTH_ROUTE, SERVICE_NAMESPACE, Attribute, MetricSpec
+from observability.signals import (
+    HEALTH_ROUTE,
+    PRINCIPAL_BY_KEY_ROUTE,
+    PRINCIPAL_BY_SUBJECT_ROUTE,
+    SERVICE_NAMESPACE,
+    Attribute,
+    MetricSpec,
+)
 from observability_checks.backends.prometheus import Prometheus
 from observability_checks.contract.expected import TABLE
 from observability_checks.contract.sources import Source
@@ -16,10 +23,12 @@ _SERVICES = f'job=~"{SERVICE_NAMESPACE}/({Source.DOCUMENT_API}|{Source.DATA_STOR
 _RECENT_SECONDS = 30
 # A metric that a process sends with its first export, requests or not.
 _ALWAYS_THERE = f"{signals.EVENT_LOOP_LAG.prometheus_name}{{{_SERVICES}}}"
+# Whose a credential is, is asked whenever the last answer is too old: nobody knows how often.
+_NOT_OURS = f"{HEALTH_ROUTE}|{PRINCIPAL_BY_KEY_ROUTE}|{PRINCIPAL_BY_SUBJECT_ROUTE}"
 # Counters of the API's own traffic: only the checks make them rise, if nobody else uses the stack.
 TRAFFIC = {
-    signals.HTTP_REQUESTS: f'{_SERVICES},path!="{HEALTH_ROUTE}"',
-    signals.HTTP_ERRORS: f'{_SERVICES},path!="{HEALTH_ROUTE}"',
+    signals.HTTP_REQUESTS: f'{_SERVICES},path!~"{_NOT_OURS}"',
+    signals.HTTP_ERRORS: f'{_SERVICES},path!~"{_NOT_OURS}"',
     signals.DATABASE_OPERATIONS: f'{_SERVICES},table="{TABLE}"',
 }
 # Counters that the stack's own health checks make rise at any time as well.

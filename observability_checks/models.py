@@ -1,6 +1,6 @@
 """What the back ends know of a request, in one form whichever server it came from."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
 
@@ -36,6 +36,17 @@ class Trace:
         """Spans without a parent, or whose parent is not stored."""
         known = {span.span_id for span in self.spans}
         return (span for span in self.spans if span.parent_id not in known)
+
+    def below(self, span: SpanRecord) -> Iterator[SpanRecord]:
+        """This span and all that hang below it."""
+        yield span
+        for child in self.children(span.span_id):
+            yield from self.below(child)
+
+    def without(self, spans: Collection[SpanRecord]) -> "Trace":
+        """The trace without these spans."""
+        gone = {span.span_id for span in spans}
+        return Trace(self.trace_id, tuple(span for span in self.spans if span.span_id not in gone))
 
     def named(self, name: str) -> Iterator[SpanRecord]:
         """Spans of this name, wherever they hang."""

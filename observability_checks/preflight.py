@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 import httpx
 
+from observability.signals import HEALTH_ROUTE
+from observability_checks.api import Api
 from observability_checks.backends.jaeger import Jaeger
 from observability_checks.backends.log_store import LogStore, UnknownLogStoreError, detect
 from observability_checks.backends.prometheus import Prometheus
@@ -27,20 +29,34 @@ class BackEnds:
     logs: LogStore
 
 
-def reach_back_ends(http: httpx.Client, targets: Targets, *, with_api: bool) -> BackEnds:
-    """Return the back ends; raise CouldNotRunError naming every server that does not answer."""
+def reach_back_ends(http: httpx.Client, targets: Targets, *, api: Api | None = None) -> BackEnds:
+    """Return the back ends; raise CouldNotRunError naming every server that does not answer, or an API that refuses us."""
     jaeger = Jaeger(http, targets.one("jaeger"))
     prometheus = Prometheus(http, targets.one("prometheus"))
     problems = [*_missing("Jaeger", jaeger.ping), *_missing("Prometheus", prometheus.ping)]
-    if with_api:
-        problems += _missing("nginx and document-api", lambda: http.get(f"{targets.one('nginx')}/health"))
+    if api is not None:
+        problems += _missing("nginx and document-api", lambda: api.send("GET", HEALTH_ROUTE))
     try:
         logs = detect(http, targets.all("logs"))
     except UnknownLogStoreError as error:
         raise _not_reachable([*problems, f"log store: {error}"]) from error
     if problems:
         raise _not_reachable(problems)
+    if api is not None:
+        _must_be_let_in(api)
     return BackEnds(jaeger, prometheus, logs)
+
+
+def _must_be_let_in(api: Api) -> None:
+    """Raise CouldNotRunError where robin asks who sends requests, and would not let these in."""
+    exchange = api.send("GET", HEALTH_ROUTE)
+    if exchange.status == httpx.codes.UNAUTHORIZED:
+        raise CouldNotRunError("robin does not accept the operator's key of --credentials: issue another one")
+    if isinstance(exchange.body, dict) and "components" not in exchange.body:
+        raise CouldNotRunError(
+            "robin asks who sends a request (AUTH_MODE=required): give --credentials FILE with a line for each client and"
+            " its API key, and one with - and an operator's"
+        )
 
 
 def _missing(name: str, ask: Callable[[], object]) -> list[str]:

@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _draw(
     http: httpx.Client, addresses: Targets, window: Window, folder: Path, correlation_id: str | None
 ) -> None:
-    back_ends = reach_back_ends(http, addresses, with_api=False)
+    back_ends = reach_back_ends(http, addresses)
     if not isinstance(back_ends.logs, VictoriaLogs):
         sys.exit(f"{back_ends.logs.name} is in the place of VictoriaLogs: in Docker look at Grafana itself")
     correlation_id = correlation_id or slowest_upload(http, back_ends.jaeger.url, window)

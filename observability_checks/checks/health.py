@@ -87,7 +87,7 @@ def _services(group: Group, name: str, key: str, problems: Callable[[object], Se
 
 def _service(group: Group, name: str, url: str, problems: Callable[[object], Sequence[str]]) -> None:
     try:
-        answer = group.context.http.get(url)
+        answer = group.context.http.get(url, headers=group.context.api.credentials.headers(HEALTH_ROUTE))
         found = [*_status_problems(answer.status_code), *problems(_json(answer))]
     except httpx.HTTPError as error:
         found = [describe(error)]

@@ -1,6 +1,7 @@
 """Retrieval: a document comes back as it was uploaded, and every GET is found again in traces, logs and metrics."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from observability_checks.api import Document, Exchange
 from observability_checks.checks.upload import facts_of, upload_all
@@ -8,7 +9,6 @@ from observability_checks.context import Context, Group
 from observability_checks.contract.expected import (
     RETRIEVAL_COUNTERS,
     UPLOAD_COUNTERS,
-    Facts,
     retrieval_lines,
     retrieval_spans,
     tally,
@@ -30,7 +30,12 @@ def run(context: Context) -> None:
     deadline = context.deadline()
     with context.reporter.progress("looking for each retrieval", len(stored)) as progress:
         for document in stored:
-            facts = _facts(document, found[document.document_id])
+            facts = replace(
+                facts_of(context, document),
+                correlation_id=found[document.document_id].correlation_id,
+                file_size=0,
+                filename="",
+            )
             group.telemetry(facts, retrieval_spans(facts), retrieval_lines(facts), deadline)
             progress.step()
     sent = tally(UPLOAD_COUNTERS, len(stored)) + tally(RETRIEVAL_COUNTERS, len(stored))
@@ -63,8 +68,3 @@ def _body_problems(document: Document, exchange: Exchange) -> Sequence[str]:
         *([] if found.get("summary") else ["no summary of a plain text"]),
         *(["storage_key is shown"] if "storage_key" in found else []),
     ]
-
-
-def _facts(document: Document, exchange: Exchange) -> Facts:
-    uploaded = facts_of(document)
-    return Facts(exchange.correlation_id, uploaded.client_id, uploaded.document_id)

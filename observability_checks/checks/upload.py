@@ -20,7 +20,7 @@ def run(context: Context) -> None:
     deadline = context.deadline()
     with context.reporter.progress("looking for each upload", len(stored)) as progress:
         for document in stored:
-            facts = facts_of(document)
+            facts = facts_of(context, document)
             group.telemetry(facts, upload_spans(facts), upload_lines(facts), deadline)
             progress.step()
     group.counters(meter, tally(UPLOAD_COUNTERS, len(stored)), deadline)
@@ -51,9 +51,10 @@ def _upload_batch(context: Context, client: int, progress: Progressing) -> list[
     return documents
 
 
-def facts_of(document: Document) -> Facts:
+def facts_of(context: Context, document: Document) -> Facts:
     """What must be found again of an upload."""
     return Facts(
+        authenticated=bool(context.api.credentials.clients),
         correlation_id=document.exchange.correlation_id,
         client_id=document.client_id,
         document_id=document.document_id,

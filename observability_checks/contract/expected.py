@@ -37,6 +37,7 @@ class Facts:
     document_id: int
     file_size: int = 0
     filename: str = ""
+    authenticated: bool = False
 
 
 @dataclass(frozen=True, slots=True)

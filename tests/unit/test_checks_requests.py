@@ -17,6 +17,7 @@ from observability_checks.checks.errors import WrongRequest, answer_problems, is
 from observability_checks.context import Group, id_problems
 from observability_checks.contract.expected import requests_series
 from observability_checks.contract.sources import Source
+from observability_checks.credentials import Credentials
 from observability_checks.figures import Figures
 from observability_checks.load import LoadResult
 from observability_checks.options import Targets
@@ -276,7 +277,9 @@ def test_the_counters_of_a_load_are_those_of_its_successes():
 def context_with(logs: LogStore) -> Any:
     """A context in which only the log store is there."""
     back_ends = BackEnds(cast("Any", None), cast("Any", None), logs)
-    return SimpleNamespace(back_ends=back_ends, results=Results())
+    return SimpleNamespace(
+        back_ends=back_ends, results=Results(), api=SimpleNamespace(credentials=Credentials())
+    )
 
 
 def test_log_lines_of_a_silent_store_are_skipped_by_name_with_the_reason():
