@@ -12,23 +12,10 @@ from access.roles import Permission
 from access.routes import DECLARATION
 from observability.signals import DOCUMENT_ROUTE, HEALTH_ROUTE, UPLOAD_ROUTE
 from tests.integration.conftest import MIGRATED, PostgreSQL
-from tests.integration.tenancy import (
-    EC,
-    ED,
-    FOREIGN,
-    OWN,
-    RSA_PEM,
-    SERVICE_TOKEN,
-    STRANGER,
-    Headers,
-    System,
-    claims_of,
-    forged,
-    running_system,
-    token,
-)
+from tests.integration.tenancy import FOREIGN, OWN, SERVICE_TOKEN, Headers, System, running_system
 from tests.records import assert_problem
 from tests.telemetry_spy import spied_telemetry
+from tests.tokens import EC, ED, RSA_PEM, STRANGER, claims_of, forged, token
 
 MISSING: Final = 999_999
 ALLOWED: Final = {
