@@ -15,7 +15,7 @@ import psutil
 
 from benchmarks.errors import BenchmarkError
 from benchmarks.processes import running
-from benchmarks.sides import Side
+from benchmarks.sides import ROBIN, Side
 from local_stack import postgres
 from local_stack.back_ends import BackEnds
 from local_stack.build import PROGRAMS, build, cache_dir
@@ -38,7 +38,8 @@ class Plan:
     services: dict[str, Service]  # store, api, nginx: in the order of starting
     ports: dict[str, int]  # of the services: api, store
     folder: Path
-    database_url: str
+    database_url: str  # of the tables' owner
+    service_url: str  # of a role that policies hold
 
     @property
     def url(self) -> str:
@@ -123,6 +124,7 @@ class _Starter:
         """Start everything."""
         cluster = postgres.place(self._state, self._settings.postgres_port)
         cluster.initialise(postgres.database_password(self._state))
+        cluster.make_service_role(postgres.service_password(self._state))
         create_databases(cluster, {*databases, *(side.database for side in sides)} - {postgres.DATABASE})
         self._progress.step("starting PostgreSQL, the collector and its back ends")
         collector = self._binary("otelcol")
@@ -169,6 +171,7 @@ class _Starter:
             {"api": api, "store": store},
             folder,
             self._database_url(side),
+            self._service_url(side),
         )
 
     def _service(
@@ -187,7 +190,11 @@ class _Starter:
             "OTEL_SDK_DISABLED": str(not side.telemetry).lower(),
             "PORT": str(port),
             "WORKERS": str(side.workers),
-            "DATABASE_URL": self._database_url(side),
+            # The peers have tables of their own.
+            "DATABASE_URL": self._service_url(side)
+            if side.store == ROBIN.store
+            else self._database_url(side),
+            "MIGRATION_DATABASE_URL": self._database_url(side),
             "DATA_STORE_URL": data_store_url,
             "UPLOAD_DIR": str(folder / "uploads") if folder else "",
             **side.environment,
@@ -239,7 +246,13 @@ class _Starter:
         )
 
     def _database_url(self, side: Side) -> str:
-        url = postgres.database_url(self._settings.postgres_port, postgres.database_password(self._state))
+        return self._url(side, postgres.ROLE, postgres.database_password(self._state))
+
+    def _service_url(self, side: Side) -> str:
+        return self._url(side, postgres.SERVICE_ROLE, postgres.service_password(self._state))
+
+    def _url(self, side: Side, role: str, password: str) -> str:
+        url = postgres.database_url(self._settings.postgres_port, password, role)
         return urlsplit(url)._replace(path=f"/{side.database}").geturl()
 
     def _run(self, service: Service) -> psutil.Process:

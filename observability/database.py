@@ -19,7 +19,8 @@ from opentelemetry.context import attach, detach
 from opentelemetry.semconv.attributes import db_attributes, error_attributes
 from opentelemetry.trace import SpanKind, Status, StatusCode
 from opentelemetry.util.types import AttributeValue
-from psycopg2.extensions import TRANSACTION_STATUS_IDLE, connection
+from psycopg2.errors import QueryCanceled
+from psycopg2.extensions import TRANSACTION_STATUS_IDLE, TRANSACTION_STATUS_INERROR, connection
 from sqlalchemy import ClauseElement, Engine, TableClause, UpdateBase
 from sqlalchemy.dialects.postgresql import psycopg2 as dialect
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -39,6 +40,10 @@ _TENANT: Final = "robin_tenant"
 # Lasts as long as the transaction that its message is, or begins: no connection carries a tenant over.
 _SET_TENANT: Final = f"SET LOCAL {TENANT_SETTING} = %({_TENANT})s; "
 _NOT_DURABLE: Final = "SET LOCAL synchronous_commit = off; "
+# A transaction that waited for the disk in its COMMIT would hold its rows meanwhile, and all who want the same would wait
+# one after the other: it commits without, and then a transaction that touches no row waits for both (docs/adr/0012).
+_BEGIN: Final = f"BEGIN; {_NOT_DURABLE}"
+_COMMIT: Final = "COMMIT; SELECT pg_logical_emit_message(true, 'robin', '')"
 _DIALECT: Final = dialect.dialect()  # type: ignore[no-untyped-call]
 _OPERATION: Final = re.compile(
     r"\s*(?:WITH\b.*?\)\s*)?(SELECT|INSERT|UPDATE|DELETE)\b", re.IGNORECASE | re.DOTALL
@@ -127,7 +132,7 @@ class Connection:
             self._driver.autocommit = True  # the driver begins no transaction by itself
         set_tenant, self._given = ("", {}) if tenant is None else (_SET_TENANT, {_TENANT: tenant})
         # Go to the server along with a statement: a round trip less each.
-        self._ahead = "BEGIN; " + set_tenant if transaction else set_tenant
+        self._ahead = _BEGIN + set_tenant if transaction else set_tenant
         self._ahead_of_next = "" if transaction else set_tenant
 
     def execute(self, statement: Statement, values: Mapping[str, Any]) -> list[Row]:
@@ -150,19 +155,19 @@ class Connection:
         return rows
 
     def commit(self) -> None:
-        """End the transaction; returns when the server has said that it is committed.
+        """End the transaction; returns when the server has said that it is committed, and will be after a crash.
 
-        Raises CommitUnconfirmed when the connection breaks before that.
+        Raises CommitUnconfirmed when the connection breaks before that, or the wait for the disk is cancelled.
         """
+        if self._driver.get_transaction_status() == TRANSACTION_STATUS_INERROR:
+            raise psycopg2.InternalError("A statement of this transaction failed: there is nothing to commit")
         try:
             with self._driver.cursor() as cursor:
-                cursor.execute("COMMIT")
-                if cursor.statusmessage != "COMMIT":
-                    raise psycopg2.InternalError(f"The server answered COMMIT with {cursor.statusmessage}")
+                cursor.execute(_COMMIT)
         except psycopg2.Error as error:
-            if not self._driver.closed:
-                raise
-            raise CommitUnconfirmed(str(error)) from error
+            if self._driver.closed or isinstance(error, QueryCanceled):
+                raise CommitUnconfirmed(str(error)) from error
+            raise
 
     def roll_back(self) -> None:
         """Undo the transaction; the server does it where the connection is lost."""

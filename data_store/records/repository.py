@@ -51,12 +51,12 @@ def _statement(sql: str, operation: str, *, durable: bool = True) -> Statement:
     return Statement.of(text(" ".join(sql.split())), about=(operation, _TABLE), durable=durable)
 
 
-_INSERT: Final = _statement(
+INSERT: Final = _statement(
     f"WITH client AS ({_COUNT}), document AS ({_INSERTED}), audit AS ({_AUDIT}) SELECT {_ALL} FROM document",  # noqa: S608
     "INSERT",
 )
-_SELECT: Final = _statement(_FOUND, "SELECT")
-_AUDITED_SELECT: Final = _statement(
+SELECT: Final = _statement(_FOUND, "SELECT")
+AUDITED_SELECT: Final = _statement(
     f"WITH document AS ({_FOUND}), audit AS ({_AUDIT}) SELECT {_ALL} FROM document",  # noqa: S608
     "SELECT",
     durable=False,
@@ -111,7 +111,7 @@ class DocumentRepository:
         }
 
         def insert_document(connection: Connection) -> Document:
-            rows = connection.execute(_INSERT, {**client, **values})
+            rows = connection.execute(INSERT, {**client, **values})
             if not rows:
                 usage = connection.execute(_SELECT_USAGE, client)
                 self._refuse(client_id, document.file_size, usage)
@@ -122,7 +122,7 @@ class DocumentRepository:
 
     async def get(self, client_id: str, document_id: int, *, actor: str) -> Document | None:
         """Return a client's document, None when it is not there or another client's."""
-        statement = _AUDITED_SELECT if self._audit_reads else _SELECT
+        statement = AUDITED_SELECT if self._audit_reads else SELECT
         values = {"of_client": client_id, "of_id": document_id, **_audit(actor, _READ)}
 
         def select_document(connection: Connection) -> Document | None:

@@ -64,11 +64,12 @@ def test_a_failing_commit_is_no_success_and_leaves_nothing(
     assert postgresql.count(database, "clients") == 0
 
 
-def test_a_connection_that_breaks_during_the_commit_is_neither_a_success_nor_a_503(
-    data_store: httpx.Client, postgresql: PostgreSQL, database: str, telemetry: TelemetrySpy
+@pytest.mark.parametrize("end", ["pg_terminate_backend", "pg_cancel_backend"])
+def test_a_commit_that_is_not_confirmed_is_neither_a_success_nor_a_503(
+    data_store: httpx.Client, postgresql: PostgreSQL, database: str, telemetry: TelemetrySpy, end: str
 ) -> None:
     """503 promises that nothing was stored, and here only the database knows: 504, success_status unknown."""
-    on_commit(postgresql, database, "PERFORM pg_terminate_backend(pg_backend_pid()); PERFORM pg_sleep(10)")
+    on_commit(postgresql, database, f"PERFORM {end}(pg_backend_pid()); PERFORM pg_sleep(10)")
     assert_problem(data_store.post(DOCUMENTS, json=DOCUMENT), 504)
     assert telemetry.attributes("transaction_commit")["success_status"] == "unknown"
 

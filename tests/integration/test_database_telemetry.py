@@ -128,6 +128,42 @@ def test_a_commit_that_fails_is_not_called_committed(
     assert names(database) == ["same"]
 
 
+def test_a_statement_that_failed_unseen_is_not_committed(
+    database: DatabaseTelemetry, telemetry: TelemetrySpy
+) -> None:
+    """COMMIT would undo such a transaction without a word."""
+
+    def swallow() -> None:
+        with database.begin() as connection:
+            connection.execute(INSERT, ONE)
+            with suppress(psycopg2.Error):
+                run(connection, text("SELECT 1 / 0"))
+
+    with pytest.raises(psycopg2.InternalError, match="nothing to commit"):
+        swallow()
+    assert telemetry.attributes("transaction_commit")["success_status"] == "rolled_back"
+    assert names(database) == []
+
+
+def test_what_is_committed_is_on_the_disk(database: DatabaseTelemetry) -> None:
+    """docs/adr/0012: its rows are let go before, whoever waits for the answer is not."""
+    with database.begin() as connection:
+        connection.execute(INSERT, ONE)
+        ((written,),) = connection.execute(Statement.of(text("SELECT pg_current_wal_insert_lsn()")), {})
+        assert seen_setting(connection) == "off"
+    with database.connect() as connection:
+        flushed = Statement.of(text("SELECT pg_current_wal_flush_lsn() > CAST(:written AS pg_lsn)"))
+        assert connection.execute(flushed, {"written": written}) == [(True,)]
+        assert seen_setting(connection) == "on"
+
+
+def seen_setting(connection: Connection, *, durable: bool = True) -> str:
+    """Return whether a commit waits for the disk."""
+    show = text("SELECT current_setting('synchronous_commit')")
+    ((setting,),) = connection.execute(Statement.of(show, durable=durable), {})
+    return str(setting)
+
+
 def test_statements_on_a_plain_connection_commit_themselves(
     database: DatabaseTelemetry, telemetry: TelemetrySpy
 ) -> None:
@@ -282,12 +318,9 @@ def test_the_tenant_is_no_part_of_what_is_told_of_a_statement(
 
 def test_a_statement_that_is_not_durable_waits_for_no_disk(database: DatabaseTelemetry) -> None:
     """Nor does its transaction, and the next one does again."""
-    show = text("SELECT current_setting('synchronous_commit')")
     with database.connect(tenant="acme") as connection:
-        settings = [
-            connection.execute(Statement.of(show, durable=durable), {}) for durable in (True, False, True)
-        ]
-        assert settings == [[("on",)], [("off",)], [("on",)]]
+        settings = [seen_setting(connection, durable=durable) for durable in (True, False, True)]
+        assert settings == ["on", "off", "on"]
         assert seen(connection)[1] == "acme"
 
 

@@ -2,12 +2,12 @@
 
 import pytest
 
-from data_store.records.repository import _INSERT, _SELECT
+from data_store.records.repository import INSERT, SELECT
 from observability.database import Statement
 
 
 @pytest.mark.parametrize(
-    ("statement", "operation"), [(_INSERT, "INSERT"), (_SELECT, "SELECT")], ids=["insert", "select"]
+    ("statement", "operation"), [(INSERT, "INSERT"), (SELECT, "SELECT")], ids=["insert", "select"]
 )
 def test_a_statement_is_compiled_before_the_first_request_and_holds_no_value(
     statement: Statement, operation: str
