@@ -31,7 +31,7 @@ from local_stack.postgres import Cluster, database_url, outside_home, place
 from local_stack.state import State
 from observability.signals import METRICS, SERVICE_NAMESPACE
 from observability_checks.contract.attributes import RECORD_ATTRIBUTES, SPAN_ATTRIBUTES
-from observability_checks.contract.sources import SERVICES
+from observability_checks.contract.sources import IDENTITY, SERVICES
 from tests.collector import (
     CONFIG,
     CORRELATION_ID,
@@ -407,7 +407,7 @@ def test_harmless_names_are_those_of_the_contract() -> None:
     harmless = set(yaml.safe_load(CONFIG.read_text())["processors"]["redaction/secrets"]["ignored_keys"])
     labels = {label for metric in METRICS for label in metric.labels}
 
-    assert harmless <= SPAN_ATTRIBUTES.keys() | RECORD_ATTRIBUTES.keys() | labels
+    assert harmless <= SPAN_ATTRIBUTES.keys() | RECORD_ATTRIBUTES.keys() | labels | IDENTITY
     # nginx's path is its client's; a problem's detail and an exception's text are asked about as well.
     assert not harmless & {"context_data.path", "problem.detail", "exception.message", "user_agent.original"}
 
