@@ -1,6 +1,7 @@
 """The house's laws, held against the source itself."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -11,6 +12,7 @@ from data_store.settings import DataStoreSettings
 from document_api.settings import DocumentApiSettings
 from observability import context, signals
 from observability.context import CLIENT_ID_PATTERN
+from observability.database import TENANT_SETTING
 from observability.service import ServiceSettings
 
 ROOT: Final = Path(__file__).parents[2]
@@ -236,6 +238,17 @@ def test_the_client_between_the_services_is_made_in_one_place() -> None:
 
     assert users("aiohttp") == {"http.py"}
     assert users("httpx") == {"llm.py"}
+
+
+def test_the_tenants_policies_ask_for_the_setting_that_statements_set() -> None:
+    """Under another name it would be set for nothing, and nobody would find a row."""
+    versions = ROOT / "data_store" / "migrations" / "versions"
+    asked = {
+        name
+        for migration in versions.glob("*.py")
+        for name in re.findall(r"current_setting\('([^']+)'", migration.read_text())
+    }
+    assert asked == {TENANT_SETTING}
 
 
 def test_the_rules_for_ids_are_the_same_at_the_edge_in_the_services_and_in_the_database() -> None:

@@ -10,6 +10,7 @@ from benchmarks import (
     documents,
     footprint,
     freshness,
+    isolation,
     latency,
     memory,
     scaling,
@@ -227,6 +228,55 @@ def test_a_start_is_as_long_as_its_slowest_service_and_the_slowest_start_counts(
 
     assert [one.all_seconds for one in starts] == [1.5, 2.1]
     assert start.statements(starts) == ["fresh database: ready after 2.10 s at most, goal 2 s: not met"]
+
+
+# ---- isolation
+
+
+def turn(way: isolation.Way, rate: float, *, number: int = 0) -> isolation.Turn:
+    """Return a turn in which so many statements ran a second."""
+    return isolation.Turn(
+        number=number,
+        method=way.method,
+        way=way.name,
+        rate=rate,
+        p50_ms=1000 / rate,
+        p95_ms=2000 / rate,
+        postgres_us=100.0,
+        foreign_cpu=0.0,
+        loop_ms=5.0,
+    )
+
+
+def test_each_way_is_compared_with_the_one_without_policies_in_the_same_round() -> None:
+    """The machine was ten times as slow in the second round, for all; audited reads took twice as long."""
+    turns = [
+        turn(way, (50.0 if way.name == "policies, audited" else 100.0) / slow, number=number)
+        for number, slow in enumerate((1, 10, 1))
+        for way in isolation.WAYS
+    ]
+
+    said = isolation.statements(turns)
+    assert said[:2] == [
+        "read: policies takes 1.00x the time of no policies",
+        "read: policies, audited takes 2.00x the time of no policies",
+    ]
+    assert len(said) == len(isolation.WAYS) - 3
+    assert isolation.table(turns).rows[2] == (
+        "read, policies, audited",
+        "50",
+        "2.00x",
+        "20.00",
+        "40.00",
+        "100",
+    )
+
+
+def test_each_method_has_one_way_that_the_others_are_compared_with() -> None:
+    """It comes first in the table."""
+    for method in {way.method for way in isolation.WAYS}:
+        ways = [way for way in isolation.WAYS if way.method == method]
+        assert [way.base for way in ways] == [True, *[False] * (len(ways) - 1)]
 
 
 # ---- latency

@@ -75,6 +75,10 @@ def test_a_url_that_is_not_a_postgresql_database_is_refused_without_being_shown(
         ("STATEMENT_TIMEOUT_SECONDS", "0"),
         ("SLOW_STATEMENT_SECONDS", "0"),
         ("PORT", "65536"),
+        ("MIGRATION_DATABASE_URL", "robin"),
+        ("TENANT_MAX_DOCUMENTS", "-1"),
+        ("TENANT_MAX_STORED_BYTES", "9223372036854775808"),
+        ("AUDIT_READS", "perhaps"),
     ],
 )
 def test_a_bad_value_names_its_variable(
@@ -86,6 +90,45 @@ def test_a_bad_value_names_its_variable(
         load_settings(DataStoreSettings)
     assert stop.value.code == 2
     assert capsys.readouterr().err.startswith(f"{variable}: ")
+
+
+@pytest.mark.parametrize(
+    ("owner", "service", "role"),
+    [
+        ("", URL, None),
+        (URL, URL, None),
+        (URL, "postgresql://robin_service:other@127.0.0.1:5432/robin", "robin_service"),
+        (URL, "postgresql://robin_service@pooler/robin", "robin_service"),
+    ],
+)
+def test_a_role_is_let_at_the_tables_where_it_is_another_than_their_owner(
+    monkeypatch: pytest.MonkeyPatch, owner: str, service: str, role: str | None
+) -> None:
+    """One role for both needs no grant."""
+    monkeypatch.setenv("MIGRATION_DATABASE_URL", owner)
+    monkeypatch.setenv("DATABASE_URL", service)
+    settings = load_settings(DataStoreSettings)
+    assert settings.owner_url == (owner or URL)
+    assert settings.service_role == role
+
+
+@pytest.mark.parametrize(
+    ("mode", "reads", "audited"),
+    [
+        ("open", "", False),
+        ("required", "", True),
+        ("open", "true", True),
+        ("required", "false", False),
+    ],
+)
+def test_reads_are_audited_where_somebody_is_known_unless_told_otherwise(
+    monkeypatch: pytest.MonkeyPatch, mode: str, reads: str, *, audited: bool
+) -> None:
+    """AUDIT_READS has the last word."""
+    monkeypatch.setenv("AUTH_MODE", mode)
+    monkeypatch.setenv("SERVICE_TOKEN", "t" * 24)
+    monkeypatch.setenv("AUDIT_READS", reads)
+    assert load_settings(DataStoreSettings).audits_reads is audited
 
 
 PRODUCTION = {"ENVIRONMENT": "production", "AUTH_MODE": "required", "SERVICE_TOKEN": "t" * 24}
