@@ -37,7 +37,7 @@ main() {
     while (($# > 0)); do
         case "$1" in
             --local | --docker) mode="${1#--}" ;;
-            --tls) export TLS=true ;;
+            --tls) export TLS=true INTERNAL_TLS_DIR="${INTERNAL_TLS_DIR:-$STATE_DIR/tls}" ;;
             --status | --down) action="${1#--}" ;;
             --logs)
                 [[ -n "${2-}" ]] || misuse "--logs needs the name of a service"
@@ -79,6 +79,9 @@ run_docker() {
     if [[ "$1" == up ]]; then
         (install_requirements "$VENV" "$CHECKOUT/requirements/checks.txt") ||
             echo "warning: test_observability.py cannot run before these are installed; going on without it" >&2
+        if [[ "${TLS:-}" == true ]]; then # what makes the certificates
+            install_requirements "$VENV" "$CHECKOUT/requirements/local-stack.txt"
+        fi
     fi
     local python
     python="$(any_python)"

@@ -1,5 +1,6 @@
 """Docker Compose on this checkout."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -15,6 +16,7 @@ from local_stack.errors import StackError, UsageError
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 COMPOSE_FILE = CHECKOUT / "docker-compose.yml"
+TLS_FILE = CHECKOUT / "docker-compose.tls.yml"
 # Files that a container writes beside its output, as patterns.
 WRITTEN_THEMSELVES = {"nginx": "/var/log/edge/access*.json", "postgres": "/var/log/postgresql/*.json"}
 HOW_TO_GET_COMPOSE = (
@@ -25,8 +27,10 @@ HOW_TO_GET_COMPOSE = (
 class Compose:
     """One way to call it; the current folder is the checkout's."""
 
-    def __init__(self, command: tuple[str, ...]) -> None:
-        self._command = command
+    def __init__(self, command: tuple[str, ...], *, tls: bool) -> None:
+        files = ("--file", COMPOSE_FILE.name, "--file", TLS_FILE.name) if tls else ()
+        self._command = (*command, *files)
+        self._tls = tls
 
     @classmethod
     def find(cls) -> "Compose":
@@ -37,7 +41,22 @@ class Compose:
         command = find_compose()
         if command is None:
             raise StackError(HOW_TO_GET_COMPOSE)
-        return cls(command)
+        return cls(command, tls=os.environ.get("TLS", "").lower() in {"1", "true", "yes", "on"})
+
+    @property
+    def ca_file(self) -> Path | None:
+        """Whom clients have to be told to trust; None without TLS, and where nginx has a certificate of the user's."""
+        own = os.environ.get("TLS_DIR")
+        return _internal_certificates() / "ca.pem" if self._tls and not own else None
+
+    def make_certificates(self) -> None:
+        """With TLS, make what the containers need of certificates and have not got."""
+        if not self._tls:
+            return
+        command = (sys.executable, "-m", "local_stack.certificates", str(_internal_certificates()))
+        answer = ask(command)
+        if not answer.well:
+            raise StackError(f"the certificates could not be made: {answer.reason}")
 
     @cached_property
     def model(self) -> Model:
@@ -103,3 +122,8 @@ class Compose:
         template = "{{if .State.Health}}{{range .State.Health.Log}}{{println .Output}}{{end}}{{end}}"
         lines = ask(("docker", "inspect", "--format", template, container.name)).output.split("\n")
         return next((line.strip() for line in reversed(lines) if line.strip()), "")
+
+
+def _internal_certificates() -> Path:
+    """Return the folder that docker-compose.tls.yml takes them from."""
+    return Path(os.environ.get("INTERNAL_TLS_DIR") or CHECKOUT / ".robin" / "tls").absolute()

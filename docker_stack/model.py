@@ -11,6 +11,7 @@ FROM = re.compile(r"^FROM\s+(?:--platform=\S+\s+)?(\S+)(?:\s+AS\s+(\S+))?", re.I
 NO_IMAGE = "scratch"
 # As observability/service.py has them, which needs packages that may not be installed yet.
 PRODUCTION, DEMONSTRATION = "production", "demo-only"
+PUBLIC_SERVICE = "document-api"
 FIRST_JOB = "volume-init"  # is given every secret, to refuse what docker_stack/volume-init.sh refuses
 
 
@@ -21,6 +22,7 @@ class Model:
     services: tuple[str, ...]
     jobs: frozenset[str]  # services that others wait for to have ended
     images: tuple[str, ...]  # that cannot be built here: of services, and under those that are built
+    unencrypted: bool = False  # for production, and open to whoever listens on the way
     demonstration: str | None = (
         None  # a variable that is only good for one, where the stack is for production
     )
@@ -29,13 +31,26 @@ class Model:
     def parse(cls, config: str) -> "Model":
         """Read the output of `docker compose config --format json`."""
         services: Mapping[str, Mapping[str, Any]] = json.loads(config)["services"]
-        images = (image for service in services.values() for image in _images(service))
+        built = {service.get("image") for service in services.values() if service.get("build")}
+        images = (
+            image
+            for service in services.values()
+            if service.get("build") or service["image"] not in built
+            for image in _images(service)
+        )
         return cls(
             tuple(services),
             frozenset(_jobs(services)),
             tuple(dict.fromkeys(images)),
+            _unencrypted(services.get(PUBLIC_SERVICE, {}).get("environment") or {}),
             _demonstration(services.get(FIRST_JOB, {}).get("environment") or {}),
         )
+
+
+def _unencrypted(environment: Mapping[str, str | None]) -> bool:
+    """Say whether a public service of production is told that nothing encrypts what it says."""
+    is_encrypted = (environment.get("PUBLIC_TLS") or "").lower() in {"1", "true", "yes", "on"}
+    return environment.get("ENVIRONMENT") == PRODUCTION and not is_encrypted
 
 
 def _demonstration(environment: Mapping[str, str | None]) -> str | None:

@@ -5,6 +5,7 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 from docker_stack.compose import Compose
 from docker_stack.containers import Container, problems
@@ -20,7 +21,7 @@ TELLING_LINES = 15
 LOOK_SECONDS = 1.0
 # The engine waits longer before each restart: a container that is seen waiting this often has ended some times.
 GIVEN_UP_AFTER_RESTARTS = 5
-HTTP_DEFAULT = 80
+HTTP_DEFAULT, HTTPS_DEFAULT = 80, 443
 
 # What is shown at the end: title, service, port inside the container, path, remark.
 SHOWN = (
@@ -33,7 +34,6 @@ SHOWN = (
 
 # What test_observability.py asks for: key, service and port inside the container.
 ENDPOINTS = {
-    "nginx": ("nginx", 80),
     "data_store": ("data-store-lb", 8001),
     "collector_health": ("otel-collector", 13133),
     "jaeger": ("jaeger", 16686),
@@ -61,6 +61,11 @@ class Up:
             raise StackError(
                 "robin runs as local processes: stop it first with ./setup-and-run.sh --local --down"
             )
+        if self._compose.model.unencrypted:
+            raise UsageError(
+                "PUBLIC_TLS: must be true with ENVIRONMENT=production: ./setup-and-run.sh --docker --tls sets it, with your "
+                "certificate in TLS_DIR; set it yourself where something in front of nginx ends TLS"
+            )
         if variable := self._compose.model.demonstration:
             raise UsageError(f"{variable}: must not be the demonstration's with ENVIRONMENT=production")
         self._state.create()
@@ -68,12 +73,13 @@ class Up:
             self._start()
             self._wait_until_well()
             containers = self._compose.containers()
-            write_atomically(
-                self._state.endpoints_file, json.dumps(endpoints(containers), indent=2) + "\n", 0o644
-            )
-            self._progress.line(table(containers))
+            ca_file = self._compose.ca_file
+            addresses = endpoints(containers) | ({"ca_file": str(ca_file)} if ca_file else {})
+            write_atomically(self._state.endpoints_file, json.dumps(addresses, indent=2) + "\n", 0o644)
+            self._progress.line(table(containers, ca_file))
 
     def _start(self) -> None:
+        self._compose.make_certificates()
         self._progress.step(f"docker compose up --detach --build (log: {self._log})")
         with self._log.open("w") as output, self._compose.up(output) as process:
             while not _ended(process):
@@ -148,7 +154,7 @@ class Up:
         return f"well: {running}\ngo on with: ./setup-and-run.sh --docker    stop with: ./setup-and-run.sh --down"
 
 
-def table(containers: Sequence[Container]) -> str:
+def table(containers: Sequence[Container], ca_file: Path | None = None) -> str:
     """Return where everything is, by the ports that are really published."""
     ports = _published(containers)
     rows = [
@@ -156,13 +162,13 @@ def table(containers: Sequence[Container]) -> str:
         for title, service, inside, path, remark in SHOWN
         if (service, inside) in ports
     ]
-    return closing_table(address(ports.get(("nginx", 80), HTTP_DEFAULT)), rows)
+    return closing_table(_way_in(ports), rows, ca_file)
 
 
 def endpoints(containers: Sequence[Container]) -> dict[str, str | list[str]]:
     """Return the addresses for programs; what has instances and is not published is reached through nginx alone."""
     ports = _published(containers)
-    found: dict[str, str | list[str]] = {"document_api": [], "data_store": []}
+    found: dict[str, str | list[str]] = {"nginx": _way_in(ports), "document_api": [], "data_store": []}
     for key, (service, inside) in ENDPOINTS.items():
         if (service, inside) in ports:
             found[key] = address(ports[service, inside])
@@ -171,6 +177,14 @@ def endpoints(containers: Sequence[Container]) -> dict[str, str | list[str]]:
 
 def _published(containers: Sequence[Container]) -> Mapping[tuple[str, int], int]:
     return {(each.service, inside): port for each in containers for inside, port in each.ports.items()}
+
+
+def _way_in(ports: Mapping[tuple[str, int], int]) -> str:
+    """Return the address of nginx: by HTTPS where that is published."""
+    https = ports.get(("nginx", HTTPS_DEFAULT))
+    if https is None:
+        return address(ports.get(("nginx", HTTP_DEFAULT), HTTP_DEFAULT))
+    return "https://localhost" if https == HTTPS_DEFAULT else f"https://localhost:{https}"
 
 
 def address(port: int) -> str:

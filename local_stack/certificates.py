@@ -1,7 +1,11 @@
-"""Certificates for a try of TLS: a certificate authority of this machine, and what it signs, for both ways to run."""
+"""Certificates for a try of TLS: a certificate authority of this machine, and what it signs, for both ways to run.
+
+`python -m local_stack.certificates FOLDER` makes what is missing there.
+"""
 
 import os
 import shutil
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -125,3 +129,7 @@ def own_certificate(folder: Path) -> KeyPair:
             f"TLS_DIR={folder}: the certificate ended on {leaf.not_valid_after_utc:%Y-%m-%d}: renew it"
         )
     return pair
+
+
+if __name__ == "__main__":
+    Authority(Path(sys.argv[1]).absolute()).ensure()

@@ -73,7 +73,13 @@ def collecting(folder: Path, pair: KeyPair, client_ca: Path) -> Iterator[Collect
         "COLLECTOR_TLS_KEY": str(pair.key),
         "COLLECTOR_TLS_CLIENT_CA": str(client_ca),
     }
-    command = [binary("otelcol"), "--config", COLLECTOR_CONFIG, "--config", COLLECTOR_TLS_CONFIG]
+    command = [
+        str(binary("otelcol")),
+        "--config",
+        str(COLLECTOR_CONFIG),
+        "--config",
+        str(COLLECTOR_TLS_CONFIG),
+    ]
     with (folder / "collector.log").open("wb") as log:
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
     try:
