@@ -527,6 +527,66 @@ class TestCommands:
         refusal = "error: SERVICE_TOKEN: must not be the demonstration's with ENVIRONMENT=production\n"
         assert capsys.readouterr().err == ("" if started else refusal)
 
+    @pytest.mark.parametrize(
+        ("told", "own"), [({"PUBLIC_TLS": "true"}, True), ({"PUBLIC_TLS": None}, False), ({}, False)]
+    )
+    def test_production_is_not_started_where_nothing_encrypts(
+        self, docker: Docker, capsys: pytest.CaptureFixture[str], told: dict[str, str | None], *, own: bool
+    ) -> None:
+        """One line names the variable, before anything is built."""
+        environment = {"ENVIRONMENT": "production", **told}
+        config = {"services": {"document-api": {"image": "robin/api:1", "environment": environment}}}
+        docker.answers(
+            {
+                "docker compose config": [[0, json.dumps(config)]],
+                "docker compose ps --all": [[0, lines(row("document-api"))]],
+            }
+        )
+        assert (main(["up"]) == 0) is own
+        assert any(asked.startswith("docker compose up") for asked in docker.asked) is own
+        said = capsys.readouterr().err
+        assert said.startswith("" if own else "error: PUBLIC_TLS: must be true with ENVIRONMENT=production")
+        assert said.count("\n") == (not own)
+
+    @pytest.mark.parametrize("own", [False, True], ids=["local authority", "TLS_DIR"])
+    def test_with_tls_certificates_are_made_and_the_address_is_https(
+        self,
+        docker: Docker,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+        *,
+        own: bool,
+    ) -> None:
+        """Compose is given both files, and clients are told whom to trust where they cannot know."""
+        monkeypatch.setenv("TLS", "true")
+        monkeypatch.setenv("INTERNAL_TLS_DIR", str(tmp_path / "tls"))
+        if own:
+            monkeypatch.setenv("TLS_DIR", str(tmp_path / "own"))
+        compose = "docker compose --file docker-compose.yml --file docker-compose.tls.yml"
+        config = json.dumps(CONFIG).replace("{root}", str(tmp_path / "checkout"))
+        with serving(200) as port:
+            published = [
+                {"TargetPort": 80, "PublishedPort": port},
+                {"TargetPort": 443, "PublishedPort": 8443},
+            ]
+            well = ALL_WELL + lines(row("nginx", Publishers=published))
+            docker.answers(
+                {
+                    f"{compose} config": [[0, config]],
+                    f"{compose} ps --all": [[0, well]],
+                    f"{compose} up": [[0, "done\n"]],
+                }
+            )
+            assert main(["up"]) == 0
+        ca_file = tmp_path / "tls" / "ca.pem"
+        assert ca_file.exists()
+        assert f"{compose} up --detach --build" in docker.asked
+        written = json.loads((tmp_path / "state" / "run" / "endpoints.json").read_text())
+        assert written["nginx"] == "https://localhost:8443"
+        assert written.get("ca_file") == (None if own else str(ca_file))
+        assert (f"curl --cacert {ca_file} -X PUT" in capsys.readouterr().out) is not own
+
     def test_down_keeps_the_data(self, docker: Docker, tmp_path: Path) -> None:
         """Volumes are not removed; addresses that lead nowhere are."""
         endpoints = tmp_path / "state" / "run" / "endpoints.json"
