@@ -205,7 +205,8 @@ def test_the_collector_finds_no_fault_with_its_overlay(
 ) -> None:
     """What `validate` says of both files together."""
     pair = issue(authority, tmp_path / "server", "127.0.0.1")
-    command = [binary("otelcol"), "validate", "--config", COLLECTOR_CONFIG, "--config", COLLECTOR_TLS_CONFIG]
+    configs = ["--config", str(COLLECTOR_CONFIG), "--config", str(COLLECTOR_TLS_CONFIG)]
+    command = [str(binary("otelcol")), "validate", *configs]
     environment = {
         "COLLECTOR_TLS_CERTIFICATE": str(pair.certificate),
         "COLLECTOR_TLS_KEY": str(pair.key),

@@ -1,19 +1,27 @@
-"""The database by TLS, as the local stack has it: libpq with sslmode=verify-full, nginx that ends it, a real PostgreSQL."""
+"""The database by TLS, with libpq that verifies it: as the local stack has it, ended by nginx, and as Docker has it."""
 
+import os
+import shutil
+import signal
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlencode
 
 import psycopg2
 import pytest
 import trustme
+import yaml
 
+from docker_stack.compose import TLS_FILE
 from local_stack.certificates import Authority, KeyPair
 from local_stack.health import TlsProbe, Trust
 from local_stack.nginx import DatabaseTls
+from local_stack.postgres import ordinary_user, run_as
 from local_stack.tls import Tls
 from tests.certificates import authority_file, issue
 from tests.edge import listens
@@ -104,22 +112,24 @@ class Wrong:
     ended: bool = False
     stranger: bool = False
 
+    def issue(self, authority: trustme.CA, folder: Path) -> KeyPair:
+        """Return one like that."""
+        return issue(trustme.CA() if self.stranger else authority, folder, self.name, ended=self.ended)
 
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        Wrong("certificate verify failed", ended=True),
-        Wrong("does not match host name", name="postgres.example.org"),
-        Wrong("certificate verify failed", stranger=True),
-    ],
+
+WRONG = (
+    Wrong("certificate verify failed", ended=True),
+    Wrong("does not match host name", name="postgres.example.org"),
+    Wrong("certificate verify failed", stranger=True),
 )
+
+
+@pytest.mark.parametrize("wrong", WRONG)
 def test_any_other_certificate_is_refused(
     serve: SERVE, authority: trustme.CA, ca_file: Path, tmp_path: Path, wrong: Wrong
 ) -> None:
     """One that has ended, one of another host, one of a stranger's authority: nothing is said to any of them."""
-    signer = trustme.CA() if wrong.stranger else authority
-    pair = issue(signer, tmp_path / "server", wrong.name, ended=wrong.ended)
-    with serve(pair) as port:
+    with serve(wrong.issue(authority, tmp_path / "server")) as port:
         with pytest.raises(psycopg2.OperationalError, match=wrong.reason):
             psycopg2.connect(url(port, "robin", ca_file))
         problem = TlsProbe(port, Trust("127.0.0.1", str(ca_file))).problem()
@@ -144,3 +154,141 @@ def test_the_stacks_probe_sees_it(serve: SERVE, good: KeyPair, ca_file: Path) ->
     with serve(good) as port:
         assert TlsProbe(port, trust).problem() is None
     assert "refused" in (TlsProbe(port, trust).problem() or "")
+
+
+def programs_with_tls() -> Path | None:
+    """Return the programs of a PostgreSQL of the system's: Debian's are built with TLS, unlike the wheel's."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"), key=lambda file: int(file.parts[-3]))
+    return found[-1].parent if found else None
+
+
+@dataclass
+class Dockers:
+    """A PostgreSQL whose options and rules of access are those of docker-compose.tls.yml."""
+
+    folder: Path
+    programs: Path
+    user: str | None
+    port: int
+
+    def initialise(self) -> None:
+        """Make the cluster, as its container does."""
+        command = [
+            self.programs / "initdb",
+            "-D",
+            self.folder / "data",
+            "-U",
+            "postgres",
+            "--auth-local=trust",
+            "--no-sync",
+        ]
+        run_as(self.user, [str(word) for word in command], directory=self.folder)
+
+    @contextmanager
+    def serving(self, pair: KeyPair) -> Iterator[None]:
+        """Run it with a certificate, which it owns as the job in Docker lays it."""
+        for file in (pair.certificate, pair.key):
+            copy = shutil.copy(file, self.folder / file.name)
+            Path(copy).chmod(0o400)
+            if self.user:
+                shutil.chown(copy, self.user)
+        command = [
+            self.programs / "postgres",
+            "-D",
+            self.folder / "data",
+            "-p",
+            str(self.port),
+            *self._options(),
+        ]
+        with (self.folder / "log").open("wb") as log:
+            process = subprocess.Popen(command, user=self.user, cwd=self.folder, stdout=log, stderr=log)
+        try:
+            until_up(process, self._answers, seconds=START_SECONDS)
+            yield
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.wait(START_SECONDS)
+
+    def _options(self) -> list[str]:
+        postgres = yaml.safe_load(TLS_FILE.read_text())["services"]["postgres"]
+        (rules,) = [volume.split(":")[0] for volume in postgres["volumes"] if volume.startswith("./")]
+        shutil.copy(TLS_FILE.parent / rules, self.folder / "pg_hba.conf")
+        options = [
+            option.replace("/etc/robin/tls", str(self.folder)).replace("/etc/robin", str(self.folder))
+            for option in postgres["command"]
+            if option.startswith(("-cssl", "-chba_file"))
+        ]
+        return [*options, "-clisten_addresses=127.0.0.1", f"-cunix_socket_directories={self.folder}"]
+
+    def _answers(self) -> bool:
+        try:
+            with closing(
+                psycopg2.connect(host=str(self.folder), port=self.port, user="postgres")
+            ) as connection:
+                connection.autocommit = True
+                with connection.cursor() as cursor:
+                    cursor.execute("DROP ROLE IF EXISTS robin_service")
+                    cursor.execute("CREATE ROLE robin_service LOGIN PASSWORD 'secret'")
+        except psycopg2.OperationalError:
+            return False
+        return True
+
+    def connect(self, **changes: str) -> Any:
+        """Connect as the data store does: by the network, with a password."""
+        values = {"host": "127.0.0.1", "user": "robin_service", "password": "secret", "dbname": "postgres"}
+        return psycopg2.connect(port=self.port, **values | changes)
+
+
+@pytest.fixture(scope="module")
+def dockers() -> Iterator[Dockers]:
+    """The cluster."""
+    programs = programs_with_tls()
+    if programs is None:
+        pytest.skip("no PostgreSQL of the system's is installed, and the wheel's is built without TLS")
+    # Not below pytest's folder: that is closed to the user PostgreSQL runs as when root runs the tests.
+    folder = Path(tempfile.mkdtemp(prefix="robin-pg-tls-"))
+    user = ordinary_user() if os.geteuid() == 0 else None
+    if user:
+        shutil.chown(folder, user)
+        folder.chmod(0o755)
+    server = Dockers(folder, programs, user, free_port())
+    try:
+        server.initialise()
+        yield server
+    finally:
+        shutil.rmtree(folder)
+
+
+class TestDocker:
+    """What docker-compose.tls.yml makes of PostgreSQL, in a PostgreSQL that ends TLS itself."""
+
+    def test_a_good_certificate_is_accepted(self, dockers: Dockers, good: KeyPair, ca_file: Path) -> None:
+        """By libpq's own variables, as the container has them."""
+        with dockers.serving(good), closing(verified(dockers, ca_file)) as connection:
+            assert connection.info.ssl_in_use
+
+    @pytest.mark.parametrize("wrong", WRONG)
+    def test_any_other_is_refused(
+        self, dockers: Dockers, authority: trustme.CA, ca_file: Path, tmp_path: Path, wrong: Wrong
+    ) -> None:
+        """One that has ended, one of another host, one of a stranger's authority."""
+        pair = wrong.issue(authority, tmp_path / "server")
+        with dockers.serving(pair), pytest.raises(psycopg2.OperationalError, match=wrong.reason):
+            verified(dockers, ca_file)
+
+    def test_the_network_must_encrypt_and_know_the_password(
+        self, dockers: Dockers, good: KeyPair, ca_file: Path
+    ) -> None:
+        """The rules of access let nobody else in."""
+        with dockers.serving(good):
+            with pytest.raises(psycopg2.OperationalError, match="no encryption"):
+                dockers.connect(sslmode="disable")
+            with pytest.raises(psycopg2.OperationalError, match="password authentication failed"):
+                verified(dockers, ca_file, password="wrong")
+
+
+def verified(dockers: Dockers, ca_file: Path, **changes: str) -> Any:
+    """Connect as the variables in docker-compose.tls.yml make libpq do it."""
+    environment = yaml.safe_load(TLS_FILE.read_text())["services"]["data-store"]["environment"]
+    assert Path(environment["PGSSLROOTCERT"]).name == ca_file.name
+    return dockers.connect(sslmode=environment["PGSSLMODE"], sslrootcert=str(ca_file), **changes)
