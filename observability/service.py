@@ -182,8 +182,19 @@ def fail(message: str) -> NoReturn:
     raise SystemExit(USAGE_ERROR)
 
 
+def _check_certificate(settings: ServiceSettings) -> None:
+    if settings.tls_certificate_file is None:
+        return
+    try:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=settings.tls_client_ca_file)
+        context.load_cert_chain(settings.tls_certificate_file, settings.tls_key_file)
+    except OSError as error:
+        fail(f"TLS_CERTIFICATE_FILE, TLS_KEY_FILE or TLS_CLIENT_CA_FILE cannot be used: {error}")
+
+
 def serve(app_factory: str, settings: ServiceSettings) -> None:
     """Run uvicorn until SIGTERM or SIGINT; `app_factory` is "module:function"."""
+    _check_certificate(settings)
     uvicorn.run(
         app_factory,
         factory=True,
