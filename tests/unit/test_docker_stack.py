@@ -321,6 +321,17 @@ class TestContainers:
         assert parsed.jobs == {"init"}
         assert parsed.images == ("alpine:3", "python:3", "nginx:1")
 
+    def test_what_is_built_for_one_service_and_run_by_another_is_no_image_to_get(
+        self, tmp_path: Path
+    ) -> None:
+        """No registry has it."""
+        (tmp_path / "Dockerfile").write_text("FROM python:3\n")
+        config = json.loads(json.dumps(CONFIG).replace("{root}", str(tmp_path)))
+        config["services"]["migrate"] = {"image": "robin/api:1"}
+        parsed = Model.parse(json.dumps(config))
+        assert "migrate" in parsed.services
+        assert parsed.images == ("alpine:3", "python:3", "nginx:1")
+
 
 class serving:  # noqa: N801  a context manager
     """A server that answers everything with one status."""
