@@ -9,6 +9,7 @@ import yaml
 
 from data_store.settings import DataStoreSettings
 from document_api.settings import DocumentApiSettings
+from local_stack.ports import DEFAULT_HTTP_PORT, DEFAULT_HTTPS_PORT, DEFAULT_POSTGRES_TLS_PORT
 from local_stack.settings import Settings as StackSettings
 from observability.signals import METRICS, Attribute, Span
 from tests.boards import boards
@@ -71,7 +72,12 @@ def test_readme_lists_exactly_the_ports_with_their_defaults():
     }
     documented = rows(README, "Ports")
     assert set(documented) == {name.upper() for name in ports}
-    assert all(f"{default or 80}" in documented[name.upper()] for name, default in ports.items())
+    chosen = {
+        "http_port": DEFAULT_HTTP_PORT,
+        "https_port": DEFAULT_HTTPS_PORT,
+        "postgres_tls_port": DEFAULT_POSTGRES_TLS_PORT,
+    }
+    assert all(f"{default or chosen[name]}" in documented[name.upper()] for name, default in ports.items())
 
 
 def test_every_option_of_setup_and_run_is_in_the_readme():
