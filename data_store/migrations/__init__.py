@@ -1,11 +1,11 @@
 """The schema's history, and how a database is brought up to date with it."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final
 
-from psycopg2.errors import InsufficientPrivilege
+from psycopg2.errors import InsufficientPrivilege, UndefinedObject
 from sqlalchemy import Connection, create_engine, inspect, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.pool import NullPool
@@ -18,6 +18,11 @@ HEAD: Final = "0002"
 LOCK: Final = 0x726F62696E  # "robin"
 _LOCK_TIMEOUT: Final = "60s"
 _POLL_SECONDS: Final = 0.1
+_HINTS: Final[Mapping[type[BaseException], str]] = {
+    InsufficientPrivilege: ". Set MIGRATION_DATABASE_URL to that of the tables' owner.",
+    UndefinedObject: ". If that is the role of DATABASE_URL, make it first, in Docker by"
+    " docker compose exec postgres /docker-entrypoint-initdb.d/10-robin.sh",
+}
 
 
 class MigrationError(Exception):
@@ -82,7 +87,7 @@ def _connected(database_url: str, wait_seconds: float) -> Iterator[Connection]:
         try:
             yield connection
         except DBAPIError as error:
-            hint = ". Set MIGRATION_DATABASE_URL to that of the tables' owner." if _is_refused(error) else ""
+            hint = _HINTS.get(type(error.orig), "")
             raise MigrationError(f"The database could not be migrated: {_first_line(error)}{hint}") from error
 
 
@@ -102,7 +107,3 @@ def _first_connection(connect: Callable[[], Connection], wait_seconds: float) ->
 
 def _first_line(error: DBAPIError) -> str:
     return str(error.orig).strip().splitlines()[0]
-
-
-def _is_refused(error: DBAPIError) -> bool:
-    return isinstance(error.orig, InsufficientPrivilege)

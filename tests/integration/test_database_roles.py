@@ -198,6 +198,38 @@ class TestDocker:
         assert server.count("robin", "kept") == 0
         assert server.execute(POWERS.format("robin_service")) == [NO_POWERS]
 
+    def test_migrating_a_volume_that_lacks_the_role_says_how_to_make_it(self, server: PostgreSQL) -> None:
+        """And does it as soon as the role is there."""
+        server.execute("CREATE ROLE robin LOGIN")
+        server.execute("CREATE DATABASE robin OWNER robin")
+
+        def migrated() -> subprocess.CompletedProcess[str]:
+            return subprocess.run(
+                [sys.executable, "-m", "data_store", "migrate"],
+                cwd=CHECKOUT,
+                env={
+                    "PATH": os.environ["PATH"],
+                    "MIGRATION_DATABASE_URL": server.owner_url("robin"),
+                    "DATABASE_URL": server.url("robin"),
+                },
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+
+        for _ in range(2):  # with the schema still to come, and with the grants alone
+            refused = migrated()
+            assert refused.returncode == 1
+            assert (
+                'role "robin_service" does not exist. If that is the role of DATABASE_URL' in refused.stderr
+            )
+            assert refused.stderr.endswith(
+                "docker compose exec postgres /docker-entrypoint-initdb.d/10-robin.sh\n"
+            )
+            assert refused.stderr.count("\n") == 1
+        self.run(server, "of the owner")
+        assert migrated().returncode == 0
+
     def test_no_password_is_in_the_server_s_log(self, server: PostgreSQL) -> None:
         """Not even where the server logs every statement that takes long, or fails."""
         server.execute("ALTER SYSTEM SET log_min_duration_statement = 0")
