@@ -1,0 +1,60 @@
+"""The whole stack with TLS: everything that must be seen of a request is seen, and nobody is asked in the clear."""
+
+import json
+import ssl
+import sys
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from tests.e2e.conftest import RunningStack, running_stack
+from tests.e2e.test_observability_tool import ANY_RATE
+from tests.ports import free_port
+
+
+@pytest.fixture(scope="module")
+def encrypted() -> Iterator[RunningStack]:
+    """A stack as `./setup-and-run.sh --tls` starts it."""
+    ports = {"HTTPS_PORT": str(free_port()), "POSTGRES_TLS_PORT": str(free_port())}
+    with running_stack({"TLS": "true", **ports}) as running:
+        yield running
+
+
+def test_every_check_passes_over_tls(encrypted: RunningStack):
+    """Uploads, their spans, log lines and counters: HTTPS, OTLP and the database do what they did without."""
+    assert encrypted.endpoints["nginx"].startswith("https://localhost:")
+    ended = encrypted.check("--all", "--clients", "2", "--files", "1", "--load-factor", "0.1", *ANY_RATE)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
+def test_every_process_is_healthy_for_who_asks_by_tls(encrypted: RunningStack):
+    """nginx, and what ends TLS for PostgreSQL, are asked as clients ask them."""
+    ended = encrypted.run(sys.executable, "-m", "local_stack", "status")
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "postgres_tls" in ended.stdout
+
+
+def test_the_data_store_and_the_exporters_use_nothing_else(encrypted: RunningStack):
+    """What they were started with, as supervisor has it."""
+    programs = encrypted.state / "config" / "supervisor.d"
+    store = (programs / "data_store.conf").read_text()
+    assert "sslmode=verify-full" in store.replace("%%", "%")
+    for name in ("data_store", "document_api-1", "document_api-2"):
+        text = (programs / f"{name}.conf").read_text()
+        assert (
+            f'OTEL_EXPORTER_OTLP_ENDPOINT="https://127.0.0.1:{encrypted.environment["OTLP_GRPC_PORT"]}"'
+            in text
+        )
+
+
+def test_a_client_that_does_not_know_the_authority_stays_away(encrypted: RunningStack):
+    """And one that comes without TLS is told where to go."""
+    with pytest.raises(httpx.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
+        httpx.get(f"{encrypted.endpoints['nginx']}/health", trust_env=False)
+    told = httpx.get(f"http://127.0.0.1:{encrypted.environment['HTTP_PORT']}/docs", trust_env=False)
+    assert told.status_code == httpx.codes.PERMANENT_REDIRECT
+    assert told.headers["Location"].endswith(f":{encrypted.environment['HTTPS_PORT']}/docs")
+    trust = ssl.create_default_context(cafile=encrypted.endpoints["ca_file"])
+    health = httpx.get(f"{encrypted.endpoints['nginx']}/health", verify=trust, trust_env=False)
+    assert json.loads(health.text)["status"] == "healthy"
