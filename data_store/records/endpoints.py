@@ -4,6 +4,7 @@ from typing import Final
 
 from fastapi import APIRouter, Request, Response
 
+from access.audit import ANONYMOUS
 from access.roles import Permission
 from access.routes import GuardedRoute, needs
 from access.service_token import ACTOR_HEADER, SCHEME
@@ -14,7 +15,6 @@ from observability import ClientId, NotFound, Problem
 from observability.fields import DocumentId
 
 _FOR_SERVICES: Final = needs(Permission.BE_A_SERVICE, SCHEME)
-_ANONYMOUS: Final = "anonymous"
 _MAX_ACTOR_CHARS: Final = 256
 
 
@@ -51,7 +51,7 @@ def _json(document: Document, status: int) -> Response:
 
 def _actor(request: Request) -> str:
     """Return who asks, for the audit log."""
-    actor = request.headers.get(ACTOR_HEADER) or _ANONYMOUS
+    actor = request.headers.get(ACTOR_HEADER) or ANONYMOUS
     if len(actor) > _MAX_ACTOR_CHARS:
         raise Problem(f"{ACTOR_HEADER} may have {_MAX_ACTOR_CHARS} characters.", status=422)
     return actor

@@ -5,6 +5,7 @@ from typing import Any, Final, NoReturn
 
 from sqlalchemy import text
 
+from access.audit import Action
 from data_store.database import Database
 from data_store.failures import failures_as_problems
 from data_store.records.models import document_metadata
@@ -14,8 +15,6 @@ from observability import Problem, current_correlation_id
 from observability.database import Connection, Row, Statement
 from observability.fields import INT64_MAX
 
-_CREATE: Final = "document.create"
-_READ: Final = "document.read"
 _TABLE: Final = document_metadata.name
 _COLUMNS: Final = [column.name for column in document_metadata.columns]
 _ALL: Final = ", ".join(_COLUMNS)
@@ -107,7 +106,7 @@ class DocumentRepository:
         }
         values = {
             **{f"new_{name}": value for name, value in document.model_dump().items()},
-            **_audit(actor, _CREATE),
+            **_audit(actor, Action.DOCUMENT_CREATE),
         }
 
         def insert_document(connection: Connection) -> Document:
@@ -123,7 +122,7 @@ class DocumentRepository:
     async def get(self, client_id: str, document_id: int, *, actor: str) -> Document | None:
         """Return a client's document, None when it is not there or another client's."""
         statement = AUDITED_SELECT if self._audit_reads else SELECT
-        values = {"of_client": client_id, "of_id": document_id, **_audit(actor, _READ)}
+        values = {"of_client": client_id, "of_id": document_id, **_audit(actor, Action.DOCUMENT_READ)}
 
         def select_document(connection: Connection) -> Document | None:
             rows = connection.execute(statement, values)
@@ -154,8 +153,8 @@ class DocumentRepository:
         )
 
 
-def _audit(actor: str, action: str) -> dict[str, str | None]:
-    return {"by_actor": actor, "action": action, "in_request": current_correlation_id()}
+def _audit(actor: str, action: Action) -> dict[str, str | None]:
+    return {"by_actor": actor, "action": action.value, "in_request": current_correlation_id()}
 
 
 def _document(row: Row) -> Document:
