@@ -18,7 +18,7 @@ HEAD: Final = "0002"
 LOCK: Final = 0x726F62696E  # "robin"
 _LOCK_TIMEOUT: Final = "60s"
 _POLL_SECONDS: Final = 0.1
-_HINTS: Final[Mapping[type[BaseException], str]] = {
+_HINTS: Final[Mapping[type, str]] = {
     InsufficientPrivilege: ". Set MIGRATION_DATABASE_URL to that of the tables' owner.",
     UndefinedObject: ". If that is the role of DATABASE_URL, make it first, in Docker by"
     " docker compose exec postgres /docker-entrypoint-initdb.d/10-robin.sh",
