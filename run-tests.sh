@@ -23,7 +23,7 @@ gates() {
     gate ruff check .
     gate ruff format --check .
     gate mypy
-    gate shellcheck --external-sources setup-and-run.sh run-tests.sh .ci/run requirements/compile.sh \
+    gate shellcheck --external-sources setup-and-run.sh run-tests.sh .ci/run requirements/compile.sh requirements/audit.sh \
         nginx/rotate-access-log.sh postgres/10-robin.sh docker_stack/volume-init.sh monitoring/alertmanager/start.sh
 }
 

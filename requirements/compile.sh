@@ -15,6 +15,7 @@ main() {
   for extra in local-stack checks document-api data-store pictures; do
     compile "$extra" "$extra" --constraints requirements/dev.txt
   done
+  compile audit audit
   # Contrib's instrumentors each want one version of OpenTelemetry, and not all of them appear at once.
   compile benchmarks benchmarks --constraints <(grep -oE '^[a-z0-9._-]+==\S+( ; [^\]+)?' requirements/dev.txt | grep -v ^opentelemetry)
 }

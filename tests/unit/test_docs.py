@@ -103,6 +103,7 @@ def test_ci_runs_commands_that_exist():
     assert {command[0] for command in commands} == {
         "./run-tests.sh",
         "./setup-and-run.sh",
+        "./requirements/audit.sh",
         "python3",
         "docker",
     }
@@ -250,3 +251,15 @@ def test_anchors_in_documents_lead_to_headings(document: str):
         for heading in re.findall(r"^#+ (.+)", text, re.MULTILINE)
     }
     assert [anchor for anchor in re.findall(r"\]\(#([^)]+)\)", text) if anchor not in headings] == []
+
+
+def test_every_promise_of_security_names_a_test_that_exists():
+    """A promise without a test is a wish."""
+    rows = (ROOT / "docs" / "security.md").read_text().split("## Promises", 1)[1].split("\n## ", 1)[0]
+    promises = [row for row in rows.splitlines() if row.startswith("| ") and not row.startswith("| promise")]
+    assert promises
+    for promise in promises:
+        named = re.findall(r"`(tests/[a-z0-9_/]+\.py)::(test_\w+)`", promise)
+        assert named, promise
+        for file, test in named:
+            assert f"def {test}(" in (ROOT / file).read_text(), f"{file}::{test}"

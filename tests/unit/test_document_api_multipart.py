@@ -1,5 +1,6 @@
 """The one file of a multipart body, however it is cut, and every body that is none."""
 
+import itertools
 from collections.abc import AsyncIterator, Iterable
 
 import pytest
@@ -362,3 +363,27 @@ async def test_the_file_is_handed_on_while_the_body_still_arrives() -> None:
         arrived.append(f"out {chunk[:1].decode()}")  # noqa: PERF401  the order is the point
 
     assert arrived[:4] == ["in 0", "out 0", "in 1", "out 1"]
+
+
+@pytest.mark.parametrize(("bytes_per_second", "accepted"), [(2, False), (1, True), (0, True)])
+async def test_an_upload_that_crawls_is_a_408_after_its_grace(
+    bytes_per_second: int,
+    accepted: bool,
+    monkeypatch: pytest.MonkeyPatch,  # noqa: FBT001  a table's column
+) -> None:
+    """One byte a second would hold a place for hours; a slow line, and a connection that gets going, may be."""
+    clock = itertools.count()
+    monkeypatch.setattr("document_api.documents.multipart.time.monotonic", lambda: float(next(clock)))
+    data = body(part(b"x" * 200))
+    crawling = MultipartFile(request([data[at : at + 1] for at in range(len(data))]))
+
+    async def read_all() -> int:
+        return sum([len(chunk) async for chunk in crawling.chunks(LIMIT, bytes_per_second)])
+
+    if accepted:
+        assert await read_all() == 200
+        return
+    with pytest.raises(Problem) as refused:
+        await read_all()
+    assert refused.value.status == 408
+    assert next(clock) > 30
