@@ -87,7 +87,7 @@ def _connected(database_url: str, wait_seconds: float) -> Iterator[Connection]:
         try:
             yield connection
         except DBAPIError as error:
-            hint = _HINTS.get(type(error.orig), "")
+            hint = _HINTS.get(type(error.orig or error), "")
             raise MigrationError(f"The database could not be migrated: {_first_line(error)}{hint}") from error
 
 
