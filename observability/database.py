@@ -42,7 +42,6 @@ _SET_TENANT: Final = f"SET LOCAL {TENANT_SETTING} = %({_TENANT})s; "
 _NOT_DURABLE: Final = "SET LOCAL synchronous_commit = off; "
 # A transaction that waited for the disk in its COMMIT would hold its rows meanwhile, and all who want the same would wait
 # one after the other: it commits without, and then a transaction that touches no row waits for both (docs/adr/0012).
-_BEGIN: Final = f"BEGIN; {_NOT_DURABLE}"
 _COMMIT: Final = "COMMIT; SELECT pg_logical_emit_message(true, 'robin', '')"
 _DIALECT: Final = dialect.dialect()  # type: ignore[no-untyped-call]
 _OPERATION: Final = re.compile(
@@ -132,7 +131,7 @@ class Connection:
             self._driver.autocommit = True  # the driver begins no transaction by itself
         set_tenant, self._given = ("", {}) if tenant is None else (_SET_TENANT, {_TENANT: tenant})
         # Go to the server along with a statement: a round trip less each.
-        self._ahead = _BEGIN + set_tenant if transaction else set_tenant
+        self._ahead = f"BEGIN; {set_tenant}{_NOT_DURABLE}" if transaction else set_tenant
         self._ahead_of_next = "" if transaction else set_tenant
 
     def execute(self, statement: Statement, values: Mapping[str, Any]) -> list[Row]:

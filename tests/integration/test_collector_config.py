@@ -229,7 +229,7 @@ AHEAD = pytest.mark.parametrize(
     [
         "",
         "BEGIN; ",
-        "BEGIN; SET LOCAL robin.client_id = 'acme'; ",
+        "BEGIN; SET LOCAL robin.client_id = 'acme'; SET LOCAL synchronous_commit = off; ",
         "SET LOCAL robin.client_id = 'acme'; SET LOCAL synchronous_commit = off; ",
     ],
 )
@@ -245,6 +245,7 @@ def test_slow_statement_that_begins_with_a_subquery_has_its_operation(
     record = one_record(sink, "postgresql", of_statement(pid, "slow statement"))
     assert record.attributes["db.operation.name"] == "SELECT"
     assert (record.attributes["correlation_id"], record.trace_id) == (CORRELATION_ID, TRACE_ID)
+    assert record.attributes.get("client_id") == ("acme" if "acme" in ahead else None)
 
 
 @AHEAD
@@ -260,6 +261,7 @@ def test_a_statement_that_writes_first_has_that_as_its_operation(
     record = one_record(sink, "postgresql", of_statement(pid, "statement failed"))
     assert record.attributes["db.operation.name"] == "INSERT"
     assert (record.attributes["correlation_id"], record.trace_id) == (CORRELATION_ID, TRACE_ID)
+    assert record.attributes.get("client_id") == ("acme" if "acme" in ahead else None)
 
 
 def test_failed_statement_keeps_its_code_and_loses_every_text(

@@ -233,6 +233,6 @@ def test_a_read_is_one_round_trip_and_a_write_is_two(
         for _ in range(2):
             assert sent(lambda: data_store.get(f"{DOCUMENTS}/1")) == [f"{tenant}SELECT"]
             assert sent(lambda: data_store.post(DOCUMENTS, json=DOCUMENT)) == [
-                f"BEGIN; {later}{tenant}WITH",
+                f"BEGIN; {tenant}{later}WITH",
                 "COMMIT; SELECT",
             ]
