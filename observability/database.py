@@ -27,6 +27,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import Pool, PoolProxiedConnection, QueuePool
 
 from observability.context import current_correlation_id
+from observability.exceptions import exception_message
 from observability.propagation import traceparent
 from observability.signals import DATABASE_POOL, Attribute, Span
 from observability.telemetry import Step, Telemetry
@@ -188,7 +189,8 @@ class Connection:
     def _lost_or(self, error: psycopg2.Error) -> psycopg2.Error:
         """Return the error, as an OperationalError where the connection was lost: the driver has several words for that."""
         if self._driver.closed and not isinstance(error, psycopg2.OperationalError):
-            return psycopg2.OperationalError(str(error))
+            # Without a code it is libpq's own text; PostgreSQL's may quote values.
+            return psycopg2.OperationalError(str(error) if error.pgcode is None else exception_message(error))
         return error
 
     def _tell(self, span: trace.Span, statement: Statement, seconds: float, *, success: bool) -> None:

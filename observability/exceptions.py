@@ -44,7 +44,7 @@ def _of_a_statement(error: Any) -> str:
 def _of_a_connection(error: Any) -> str:
     """Return what libpq says of server and role, or PostgreSQL of itself: time-outs, shutdown, no room."""
     if error.pgcode is None:
-        return str(error).strip()
+        return str(error).strip().partition("\n")[0]
     return f"SQLSTATE {error.pgcode}: {error.diag.message_primary}"
 
 
