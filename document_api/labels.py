@@ -1,25 +1,6 @@
 """Values that come from clients, as telemetry may have them: few, for each makes a time series, and none a text of theirs."""
 
-from typing import Final
-
-OTHER: Final = "other"
-_MEDIA_TYPES: Final = frozenset(
-    {
-        "application/json",
-        "application/msword",
-        "application/octet-stream",
-        "application/pdf",
-        "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
-        "application/xml",
-        "application/zip",
-        "image/jpeg",
-        "image/png",
-        "text/csv",
-        "text/html",
-        "text/markdown",
-        "text/plain",
-    }
-)
+from observability.signals import MEDIA_TYPES, OTHER
 
 
 class BoundedLabel:
@@ -38,4 +19,4 @@ class BoundedLabel:
 
 def media_type_label(media_type: str) -> str:
     """Return what is recorded as `file_type` of a media type, which clients choose freely."""
-    return media_type if media_type in _MEDIA_TYPES else OTHER
+    return media_type if media_type in MEDIA_TYPES else OTHER

@@ -212,7 +212,26 @@ _COMPONENT: Final = {
         {"overall", "file_system", "data_store", "database", "document_metadata", "users", "clients"}
     )
 }
-_FILE_TYPE: Final = {"file_type": 14}
+# What is told of the values that clients choose: these, and that there was another one.
+OTHER: Final = "other"
+MEDIA_TYPES: Final = frozenset(
+    {
+        "application/json",
+        "application/msword",
+        "application/octet-stream",
+        "application/pdf",
+        "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+        "application/xml",
+        "application/zip",
+        "image/jpeg",
+        "image/png",
+        "text/csv",
+        "text/html",
+        "text/markdown",
+        "text/plain",
+    }
+)
+_FILE_TYPE: Final = {"file_type": MEDIA_TYPES | {OTHER}}
 SUMMARY_SOURCES: Final = frozenset({"extractive", "llm", "none"})
 SUMMARY_REASONS: Final = frozenset(
     {

@@ -17,7 +17,16 @@ from opentelemetry.semconv.attributes.error_attributes import ERROR_TYPE
 
 from access.audit import Action
 from access.roles import Permission
-from observability.signals import METHODS, ROUTES, SUMMARY_REASONS, SUMMARY_SOURCES, Attribute, Outcome
+from observability.signals import (
+    MEDIA_TYPES,
+    METHODS,
+    OTHER,
+    ROUTES,
+    SUMMARY_REASONS,
+    SUMMARY_SOURCES,
+    Attribute,
+    Outcome,
+)
 
 
 class Type(StrEnum):
@@ -49,6 +58,7 @@ _BYTES: Final = AttributeSpec(Type.INT, "By")
 _METHOD: Final = AttributeSpec(values=METHODS)
 _ROUTE: Final = AttributeSpec(values=ROUTES)
 _OPERATION: Final = _one_of("SELECT", "INSERT", "UPDATE", "DELETE")
+_FILE_TYPE: Final = AttributeSpec(values=MEDIA_TYPES | {OTHER})
 _SOURCE: Final = AttributeSpec(values=SUMMARY_SOURCES)
 _DENIALS: Final = frozenset({"role", "client"})
 _DENIED: Final = AttributeSpec(values=_DENIALS)
@@ -66,7 +76,7 @@ SPAN_ATTRIBUTES: Final[Mapping[str, AttributeSpec]] = {
     Attribute.DOCUMENT_ID: _COUNT,
     Attribute.OUTCOME: AttributeSpec(values=frozenset(Outcome)),
     Attribute.FILE_SIZE: _BYTES,
-    Attribute.FILE_TYPE: _TEXT,
+    Attribute.FILE_TYPE: _FILE_TYPE,
     Attribute.FILE_SHA256: _TEXT,
     Attribute.CONTENT_BYTES: _BYTES,
     Attribute.CONTENT_CHUNKS: _COUNT,
@@ -132,7 +142,7 @@ RECORD_ATTRIBUTES: Final[Mapping[str, AttributeSpec]] = {
     "context_data.duration": _SECONDS,
     "context_data.document_id": _COUNT,
     "context_data.file_size": _BYTES,
-    "context_data.file_type": _TEXT,
+    "context_data.file_type": _FILE_TYPE,
     "context_data.summary_source": _SOURCE,
     "context_data.reason": AttributeSpec(values=SUMMARY_REASONS | _DENIALS),
     "context_data.action": AttributeSpec(values=frozenset(Action)),

@@ -230,6 +230,15 @@ async def test_the_call_is_a_gen_ai_span(telemetry: TelemetrySpy) -> None:
     }
 
 
+async def test_a_reason_of_the_models_own_is_not_recorded(telemetry: TelemetrySpy) -> None:
+    """Whoever serves a model could put the document there."""
+    answer = completion("x").replace('"stop"', '"the document said so"')
+    async with asking(Model(200, answer), telemetry) as summarizer:
+        await summarizer.summarize(TEXT)
+
+    assert telemetry.attributes("chat tiny")["gen_ai.response.finish_reasons"] == ("other",)
+
+
 async def test_the_call_is_measured(telemetry: TelemetrySpy) -> None:
     """Duration and tokens, labelled as the conventions say."""
     usage = {"prompt_tokens": 90, "completion_tokens": 7}

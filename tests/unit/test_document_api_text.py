@@ -2,8 +2,9 @@
 
 import pytest
 
-from document_api.labels import OTHER, BoundedLabel, media_type_label
+from document_api.labels import BoundedLabel, media_type_label
 from document_api.summaries.text import decode
+from observability.signals import OTHER
 
 
 @pytest.mark.parametrize(
