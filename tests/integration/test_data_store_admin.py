@@ -319,12 +319,12 @@ class TestLists:
     def test_clients_users_and_keys_are_shown_as_tables(self, admin: Admin, ada: int, sql: Sql) -> None:
         """Of all clients."""
         sql(
-            "UPDATE clients SET stored_documents = 2, stored_bytes = 300, created_at = '2026-01-02 03:04:05Z'"
+            "UPDATE clients SET max_documents = 10, stored_documents = 2, stored_bytes = 300, created_at = '2026-01-02 03:04:05Z'"
         )
         prefix = admin("issue-key", str(ada), "--json").data["prefix"]
         assert admin("list", "clients").out.splitlines() == [
             "client  state   documents  max documents  bytes  max bytes  created",
-            "acme    active          2              -    300          -  2026-01-02 03:04:05Z",
+            "acme    active          2             10    300  -          2026-01-02 03:04:05Z",
         ]
         (names, row) = admin("list", "users").out.splitlines()
         assert names.split() == ["user", "client", "email", "name", "role", "state", "subject", "created"]

@@ -9,8 +9,10 @@ from document_api.documents.store_client import Known, User
 from document_api.identity import principals
 from document_api.identity.credentials import ApiKey, Unauthenticated
 from document_api.identity.principals import Principals
+from document_api.identity.strangers import Strangers
 
 KEY = ApiKey("0123456789ab", "5e" * 32)
+ADDRESS = "192.0.2.1"
 ADA = User(user_id=1, client_id="acme", role=Role.WRITER)
 
 
@@ -45,12 +47,12 @@ def slow(monkeypatch: pytest.MonkeyPatch) -> Store:
 
 async def test_an_answer_is_believed_for_as_long_as_it_says(slow: Store) -> None:
     """And then the store is asked again."""
-    known = Principals(slow)  # type: ignore[arg-type]
-    await known.of(KEY)
-    await known.of(KEY)
+    known = Principals(slow, Strangers(None))  # type: ignore[arg-type]
+    await known.of(KEY, ADDRESS)
+    await known.of(KEY, ADDRESS)
     assert len(slow.asked) == 1
     slow.now += 1
-    await known.of(KEY)
+    await known.of(KEY, ADDRESS)
     assert len(slow.asked) == 2
 
 
@@ -58,19 +60,19 @@ async def test_a_key_that_is_revoked_while_its_answer_is_under_way_is_not_believ
     slow: Store,
 ) -> None:
     """`revoke-key` waits from the revocation on, and promises that nobody is let in after that."""
-    known = Principals(slow)  # type: ignore[arg-type]
+    known = Principals(slow, Strangers(None))  # type: ignore[arg-type]
     asked = slow.now
-    await known.of(KEY)
+    await known.of(KEY, ADDRESS)
     slow.user = None  # revoked right after the question had arrived
     slow.now = asked + 1.001
     with pytest.raises(Unauthenticated):
-        await known.of(KEY)
+        await known.of(KEY, ADDRESS)
 
 
 async def test_an_answer_that_took_longer_than_it_is_fresh_is_used_once(slow: Store) -> None:
     """It was right when it was given."""
     slow.takes_seconds = 1.5
-    known = Principals(slow)  # type: ignore[arg-type]
-    assert (await known.of(KEY)).user_id == 1
-    await known.of(KEY)
+    known = Principals(slow, Strangers(None))  # type: ignore[arg-type]
+    assert (await known.of(KEY, ADDRESS)).user_id == 1
+    await known.of(KEY, ADDRESS)
     assert len(slow.asked) == 2
