@@ -260,7 +260,7 @@ def test_the_rules_for_ids_are_the_same_at_the_edge_in_the_services_and_in_the_d
     ).read_text()
     client_id = CLIENT_ID_PATTERN.strip("^$")
 
-    assert f"(?<uri_client>{client_id})" in edge
+    assert f"/clients/{client_id}/" in edge
     assert f"'^{client_id}$'" in schema
     assert f"'^{client_id}$'" in migration
     assert f'"~^{context._UUID4.pattern}' + r'\z"' in edge
