@@ -1,10 +1,13 @@
 """Of an exception telemetry is told type and frames, and its text only where somebody has read what it says."""
 
+import ast
 import asyncio
 import errno
+import importlib
 import socket
 import ssl
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -16,7 +19,7 @@ from sqlalchemy.exc import StatementError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from document_api.http import NoAnswer, http_client
-from observability import NotFound
+from observability import NotFound, Problem
 from observability.exceptions import (
     WITHHELD,
     attributes_of,
@@ -213,3 +216,45 @@ async def test_a_server_that_hangs_says_so() -> None:
 
     assert "SocketTimeoutError" in exception_message(failed.value)
     assert MAIL not in exception_stack(failed.value)
+
+
+# What details of problems are made of: numbers, IDs, and names of our own. Of a body's parser: positions, and single characters.
+QUOTED = {
+    *("ACCEPTED", "ACTOR_HEADER", "API_KEY_HEADER", "FIELD", "_MAX_ACTOR_CHARS"),
+    *("client_id", "doc_id", "documents", "file_size", "max_documents", "max_stored", "stored"),
+    *("error", "permission", "principal.role", "status", "answer.status"),
+}
+
+
+def test_details_of_problems_quote_only_what_is_listed() -> None:
+    """Telemetry is told each of them: whoever quotes something else has to ask himself who wrote it."""
+    root = Path(__file__).parents[2]
+    for service in ("data_store", "document_api"):
+        importlib.import_module(f"{service}.app")
+    names = {kind.__name__ for kind in subclasses(Problem)} | {"kind"}
+    raised_here = [
+        node.exc
+        for package in ("access", "data_store", "document_api", "observability")
+        for path in (root / package).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call)
+    ]
+    problems = [call for call in raised_here if ast.unparse(call.func) in names]
+    quoted = {
+        ast.unparse(part.value)
+        for call in problems
+        for argument in call.args
+        for part in ast.walk(argument)
+        if isinstance(part, ast.FormattedValue)
+    }
+
+    assert len(problems) > 20
+    assert quoted <= QUOTED
+    assert all(
+        not isinstance(call.args[0], ast.Name) or call.args[0].id.isupper() for call in problems if call.args
+    )
+
+
+def subclasses(kind: type) -> set[type]:
+    """Return a class and all that is derived from it, as far as it is imported."""
+    return {kind}.union(*map(subclasses, kind.__subclasses__()))
