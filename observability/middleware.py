@@ -5,6 +5,7 @@ import logging
 import re
 import time
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -69,13 +70,12 @@ class _Exchange:
     @property
     def path(self) -> str:
         """The path in the shape of the route; what does not belong there stays a place of the template."""
-        values = self.scope.get("path_params", {})
-
-        def placed(place: re.Match[str]) -> str:
-            shape, value = _PLACED.get(place[1]), values.get(place[1])
-            return value if shape and value and shape.fullmatch(value) else place[0]
-
-        return _PLACE.sub(placed, self.route)
+        path, values = self.route, self.scope.get("path_params", {})
+        for place, name, shape in _places(path):
+            value = values.get(name)
+            if value and shape.fullmatch(value):
+                path = path.replace(place, value)
+        return path
 
     @property
     def error_type(self) -> str | None:
@@ -208,6 +208,14 @@ class ObservabilityMiddleware:
                 }
             },
         )
+
+
+@lru_cache(maxsize=64)
+def _places(route: str) -> list[tuple[str, str, re.Pattern[str]]]:
+    """Return the places of a route's template that may be filled in, with their names and with what."""
+    return [
+        (place[0], place[1], _PLACED[place[1]]) for place in _PLACE.finditer(route) if place[1] in _PLACED
+    ]
 
 
 def _read(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
