@@ -10,8 +10,10 @@ from benchmarks import (
     breakdown,
     choices,
     documents,
+    fairness,
     footprint,
     freshness,
+    isolation,
     latency,
     memory,
     scaling,
@@ -54,6 +56,8 @@ GOALS: Mapping[str, Goal] = {
     "breakdown": Goal(breakdown, rounds=3, seconds=10),
     "choices": Goal(choices, rounds=5, seconds=10),
     "footprint": Goal(footprint, seconds=60),
+    "fairness": Goal(fairness, rounds=5, seconds=10),
+    "isolation": Goal(isolation, rounds=5, seconds=3),
 }
 
 

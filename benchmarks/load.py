@@ -4,7 +4,7 @@ import json
 import resource
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,12 +59,13 @@ class Requests:
     url: str
     document: str
     body: Path
+    client: str = CLIENT
 
     def command(self, method: str) -> tuple[str, Sequence[str]]:
         """Return the address and the script's arguments of a method."""
         if method == "GET":
             return self.document, ["GET"]
-        return f"{self.url}/clients/{CLIENT}/upload-document", [method, str(self.body), CONTENT_TYPE]
+        return f"{self.url}/clients/{self.client}/upload-document", [method, str(self.body), CONTENT_TYPE]
 
 
 def content() -> bytes:
@@ -78,23 +79,25 @@ def multipart(data: bytes) -> bytes:
     return HEAD + data + TAIL
 
 
-def prepare(url: str, folder: Path) -> Requests:
+def prepare(
+    url: str, folder: Path, *, client: str = CLIENT, headers: Mapping[str, str] | None = None
+) -> Requests:
     """Upload one document, read it back, and return the requests that a side is loaded with."""
     body = folder / "upload.body"
     body.write_bytes(multipart(content()))
-    with httpx.Client(base_url=url, timeout=30, trust_env=False) as client:
-        uploaded = client.put(
-            f"/clients/{CLIENT}/upload-document",
+    with httpx.Client(base_url=url, timeout=30, trust_env=False, headers=headers) as http:
+        uploaded = http.put(
+            f"/clients/{client}/upload-document",
             content=body.read_bytes(),
             headers={"Content-Type": CONTENT_TYPE},
         )
         uploaded.raise_for_status()
-        document = f"/clients/{CLIENT}/documents/{uploaded.json()['document_id']}"
-        found = client.get(document)
+        document = f"/clients/{client}/documents/{uploaded.json()['document_id']}"
+        found = http.get(document)
         found.raise_for_status()
     if found.json()["file_size"] != CONTENT_BYTES:
         raise BenchmarkError(f"{url} does not know the document it was given: {found.text}")
-    return Requests(url, f"{url}{document}", body)
+    return Requests(url, f"{url}{document}", body, client)
 
 
 def load(requests: Requests, method: str, seconds: int) -> Load:

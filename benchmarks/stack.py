@@ -11,18 +11,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from benchmarks.errors import BenchmarkError
 from benchmarks.options import Options
 from benchmarks.system import free_ports
 from local_stack.postgres import outside_home
 from local_stack.settings import CHECKOUT, PORT_STEP, Settings
 from local_stack.state import State
+from local_stack.supervision import Supervisor
 
 # What a shell may hold that would change the defaults.
-FOREIGN = ("OTEL_", "LLM_", "ALERT_", "COMPOSE_")
+FOREIGN = ("OTEL_", "LLM_", "ALERT_", "COMPOSE_", "TENANT_")
 # The first run on a machine builds the Go programs.
 START_SECONDS = 1800
 STOP_SECONDS = 240
+ADMIN_SECONDS = 60
 
 
 @dataclass(frozen=True)
@@ -46,13 +50,27 @@ class RunningStack:
         yield
         _local_stack("up", self.environment, START_SECONDS)
 
+    def processes(self) -> dict[str, psutil.Process]:
+        """Return the supervised process of each part."""
+        parts = Supervisor(State(self.state)).processes().values()
+        return {part.name: psutil.Process(part.pid) for part in parts if part.pid}
+
+    def administer(self, *arguments: str) -> str:
+        """Run a command of the administration and return what it prints."""
+        return _local_stack("admin", self.environment, ADMIN_SECONDS, *arguments)
+
 
 @contextmanager
-def running_stack(options: Options) -> Iterator[RunningStack]:
-    """Run it until the block ends."""
+def running_stack(options: Options, **variables: str) -> Iterator[RunningStack]:
+    """Run it until the block ends; `variables` are what is not left at its default."""
     options.home.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="stack-", dir=options.home))
-    environment = {**_plain(options.environment), **_ports(), "ROBIN_STATE_DIR": str(folder)}
+    environment = {
+        **_plain(options.environment),
+        **_ports(),
+        **variables,
+        "ROBIN_STATE_DIR": str(folder),
+    }
     try:
         _local_stack("up", environment, START_SECONDS)
         yield RunningStack(folder, json.loads(State(folder).endpoints_file.read_text()), environment)
@@ -62,9 +80,9 @@ def running_stack(options: Options) -> Iterator[RunningStack]:
         shutil.rmtree(folder)
 
 
-def _local_stack(command: str, environment: Mapping[str, str], seconds: float) -> None:
+def _local_stack(command: str, environment: Mapping[str, str], seconds: float, *arguments: str) -> str:
     done = subprocess.run(
-        [sys.executable, "-m", "local_stack", command],
+        [sys.executable, "-m", "local_stack", command, *arguments],
         cwd=CHECKOUT,
         env=environment,
         capture_output=True,
@@ -74,6 +92,7 @@ def _local_stack(command: str, environment: Mapping[str, str], seconds: float) -
     )
     if done.returncode != 0:
         raise BenchmarkError(f"`local_stack {command}` failed:\n{done.stdout}{done.stderr}")
+    return done.stdout
 
 
 def _plain(environment: Mapping[str, str]) -> dict[str, str]:

@@ -27,6 +27,7 @@ from local_stack.settings import CHECKOUT, Settings
 from local_stack.state import State
 
 FIRST_PORTS = range(21_000, 30_000, 100)  # below those that the kernel gives to clients
+ANY_NUMBER = 65_535  # of connections of one address, where all the load comes from
 SINK = Path(__file__).with_name("sink.yaml")
 
 
@@ -217,6 +218,7 @@ class _Starter:
             access_log=self._state.access_log if side.collected else folder / "access.json",
             config_dir=folder / "nginx",
             run_dir=folder,
+            connections_per_address=ANY_NUMBER,
         )
         balancer.write()
         return Service(

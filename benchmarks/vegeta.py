@@ -3,7 +3,7 @@
 import json
 import os
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,19 @@ PROGRAM = Program("vegeta", ("github.com/tsenart/vegeta/v12",), sources=Path(__f
 NANOSECONDS = 1e9
 
 
+@dataclass(frozen=True, kw_only=True)
+class Attack:
+    """Requests, in turn, and how they are sent."""
+
+    targets: str  # as `target` describes them
+    results: Path  # a file that may be overwritten
+    seconds: int
+    rate: int | None = None  # a second, open-loop; None: each of the workers one after the other
+    workers: int = CONNECTIONS
+    address: str | None = None  # of this machine, where they come from
+    niceness: int = 0
+
+
 @dataclass(frozen=True)
 class Vegeta:
     """The program."""
@@ -25,19 +38,40 @@ class Vegeta:
     def attack(self, requests: Requests, method: str, seconds: int, *, rate: int | None = None) -> Load:
         """Send so many requests a second; without a rate, each of 32 workers one after the other."""
         url, arguments = requests.command(method)
-        results = requests.body.with_name("vegeta.bin")
-        pace = [f"-rate={rate}/1s"] if rate else ["-rate=0", f"-max-workers={CONNECTIONS}"]
         before = children_cpu()
-        self._run(
-            ["attack", f"-duration={seconds}s", "-timeout=10s", "-max-body=0", f"-output={results}", *pace],
-            target(url, arguments),
+        report = self.send(
+            Attack(
+                targets=target(url, arguments),
+                results=requests.body.with_name("vegeta.bin"),
+                seconds=seconds,
+                rate=rate,
+            )
         )
-        cpu = children_cpu() - before
-        return believed(read(self._run(["report", "-type=json", str(results)]), cpu), url)
+        return believed(read(report, children_cpu() - before), url)
 
-    def _run(self, arguments: Sequence[str], stdin: str = "") -> str:
+    def send(self, attack: Attack) -> str:
+        """Send requests and return vegeta's report of what became of them."""
+        pace = [f"-rate={attack.rate}/1s"] if attack.rate else ["-rate=0", f"-max-workers={attack.workers}"]
+        address = [f"-laddr={attack.address}"] if attack.address else []
+        output = f"-output={attack.results}"
+        self._run(
+            [
+                "attack",
+                f"-duration={attack.seconds}s",
+                "-timeout=10s",
+                "-max-body=0",
+                output,
+                *address,
+                *pace,
+            ],
+            attack.targets,
+            niceness=attack.niceness,
+        )
+        return self._run(["report", "-type=json", str(attack.results)], niceness=attack.niceness)
+
+    def _run(self, arguments: Sequence[str], stdin: str = "", *, niceness: int = 0) -> str:
         done = subprocess.run(
-            [str(self.binary), *arguments],
+            ["nice", f"-n{niceness}", str(self.binary), *arguments],
             input=stdin,
             capture_output=True,
             text=True,
@@ -55,12 +89,17 @@ def built(options: Options) -> Vegeta:
     return Vegeta(build(PROGRAM, cache_dir(options.environment), log=log)[0])
 
 
-def target(url: str, arguments: Sequence[str]) -> str:
-    """Return vegeta's description of a request, out of what wrk's script is told."""
+def target(url: str, arguments: Sequence[str], headers: Sequence[str] = ()) -> str:
+    """Return vegeta's description of a request, out of what wrk's script is told and further headers."""
     method, *body = arguments
-    return "\n".join(
-        [f"{method} {url}", *([f"Content-Type: {CONTENT_TYPE}", f"@{body[0]}"] if body else []), ""]
-    )
+    content = [f"Content-Type: {CONTENT_TYPE}", *headers, f"@{body[0]}"] if body else headers
+    return "\n".join([f"{method} {url}", *content, ""])
+
+
+def statuses(report: str) -> Mapping[str, int]:
+    """Return how many answers had each status in vegeta's report; 0 is no answer."""
+    counts: dict[str, int] = json.loads(report)["status_codes"]
+    return counts
 
 
 def read(report: str, cpu_seconds: float) -> Load:

@@ -20,6 +20,7 @@ from document_api.identity.credentials import SECURITY_SCHEMES
 from document_api.identity.gate import DocumentGate
 from document_api.identity.limits import TenantLimits
 from document_api.identity.principals import Principals
+from document_api.identity.strangers import Strangers
 from document_api.labels import BoundedLabel
 from document_api.settings import DocumentApiSettings
 from document_api.summaries import Summarizer
@@ -70,17 +71,18 @@ def create_app(settings: DocumentApiSettings | None = None, telemetry: Telemetry
             telemetry.metrics.observe(DOCUMENT_STORAGE, storage.space)
             summarizer = await stack.enter_async_context(_summarizer(settings, telemetry))
             limits = TenantLimits(
-                settings.requests_per_second,
-                settings.tenant_concurrent_uploads or None,
                 client_label,
                 telemetry,
+                requests_per_second=settings.requests_per_second,
+                requests_at_once=settings.requests_at_once,
+                concurrent_uploads=settings.concurrent_uploads,
             )
             principals = await stack.enter_async_context(_principals(settings, store))
             yield State(
                 gate=DocumentGate(principals, limits, telemetry),
                 limits=limits,
                 documents=DocumentService(
-                    storage, store, summarizer, telemetry, settings, client_label=client_label
+                    storage, store, summarizer, telemetry, settings, limits=limits, client_label=client_label
                 ),
                 health=HealthProbe(storage, store, telemetry, settings),
             )
@@ -125,17 +127,18 @@ async def _store(settings: DocumentApiSettings, telemetry: Telemetry) -> AsyncIt
 @asynccontextmanager
 async def _principals(settings: DocumentApiSettings, store: StoreClient) -> AsyncIterator[Principals | None]:
     """Lend what finds the user behind a credential; None where nobody is asked for one."""
+    strangers = Strangers(settings.wrong_credentials_per_second or None)
     if settings.auth_mode is AuthMode.OPEN:
         logger.warning(OPEN_WARNING)
         yield None
     elif settings.jwt_issuer is None:
-        yield Principals(store)
+        yield Principals(store, strangers)
     else:
         # Imported where tokens are accepted only: cryptography takes 10 MiB.
         from document_api.identity.bearer import verifier_of  # noqa: PLC0415
 
         async with verifier_of(settings) as verifier:
-            yield Principals(store, verifier.subject_of)
+            yield Principals(store, strangers, verifier.subject_of)
 
 
 @asynccontextmanager

@@ -12,7 +12,10 @@ from observability.service import AuthMode, ServiceSettings, is_production
 MULTIPART_ENVELOPE_BYTES: Final = 64 * 1024
 # Signatures that only the issuer can make: with a shared secret whoever verifies could as well sign.
 _ALGORITHMS: Final = frozenset({"RS256", "ES256", "EdDSA"})
-_REQUESTS_PER_SECOND: Final = 100
+# What a client may take of each process where everybody says who he is; without that one client may be all there are.
+_REQUESTS_PER_SECOND: Final = 50
+_REQUESTS_AT_ONCE: Final = 2
+_CONCURRENT_UPLOADS: Final = 8
 
 
 class DocumentApiSettings(ServiceSettings):
@@ -59,10 +62,23 @@ class DocumentApiSettings(ServiceSettings):
         description="Requests a second that each client may send to each process of this service; 0: any number, which is"
         f" the default with `AUTH_MODE=open`, else {_REQUESTS_PER_SECOND}",
     )
-    tenant_concurrent_uploads: int = Field(
-        0,
+    tenant_requests_at_once: int | None = Field(
+        None,
         ge=0,
-        description="Uploads at once that each client may send to each process of this service; 0: any number",
+        description="Files, and records, of each client that each process of this service works on at once, while further ones"
+        f" wait for their turn; 0: any number, which is the default with `AUTH_MODE=open`, else {_REQUESTS_AT_ONCE}",
+    )
+    tenant_concurrent_uploads: int | None = Field(
+        None,
+        ge=0,
+        description="Uploads at once that each client may send to each process of this service; 0: any number, which is the"
+        f" default with `AUTH_MODE=open`, else {_CONCURRENT_UPLOADS}",
+    )
+    wrong_credentials_per_second: int = Field(
+        20,
+        ge=0,
+        description="Wrong credentials a second that each address may show to each process of this service; beyond, whoever"
+        " was not let in within the last hour is refused unseen, after half a second; 0: any number",
     )
     tenant_metrics_limit: int = Field(
         50, ge=0, le=1000, description="Clients that metrics name, the first ones; all others are `other`"
@@ -103,9 +119,23 @@ class DocumentApiSettings(ServiceSettings):
     @property
     def requests_per_second(self) -> int | None:
         """Return how many requests a second each client may send, None for any number."""
-        if self.tenant_requests_per_second is None:
-            return _REQUESTS_PER_SECOND if self.auth_mode is AuthMode.REQUIRED else None
-        return self.tenant_requests_per_second or None
+        return self._limit(self.tenant_requests_per_second, _REQUESTS_PER_SECOND)
+
+    @property
+    def requests_at_once(self) -> int | None:
+        """Return how many requests of each client are worked on at once, None for any number."""
+        return self._limit(self.tenant_requests_at_once, _REQUESTS_AT_ONCE)
+
+    @property
+    def concurrent_uploads(self) -> int | None:
+        """Return how many documents each client may upload at once, None for any number."""
+        return self._limit(self.tenant_concurrent_uploads, _CONCURRENT_UPLOADS)
+
+    def _limit(self, told: int | None, required: int) -> int | None:
+        """Return a limit as it is told, else what it is where everybody says who he is."""
+        if told is None:
+            return required if self.auth_mode is AuthMode.REQUIRED else None
+        return told or None
 
     @property
     def algorithms(self) -> list[str]:

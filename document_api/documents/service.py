@@ -10,6 +10,7 @@ from document_api.documents.multipart import MultipartFile
 from document_api.documents.schemas import Document, NewDocument
 from document_api.documents.storage import BACKEND, FileStorage, IncomingFile
 from document_api.documents.store_client import OutcomeUnknown, OverALimit, StoreClient
+from document_api.identity.limits import TenantLimits, Work
 from document_api.labels import BoundedLabel, media_type_label
 from document_api.settings import DocumentApiSettings
 from document_api.summaries import Summarizer, Summary, SummarySource
@@ -33,6 +34,7 @@ class DocumentService:
         telemetry: Telemetry,
         settings: DocumentApiSettings,
         *,
+        limits: TenantLimits,
         client_label: BoundedLabel,
     ) -> None:
         self._storage = storage
@@ -42,18 +44,20 @@ class DocumentService:
         self._max_bytes = settings.max_upload_bytes
         self._min_bytes_per_second = settings.min_upload_bytes_per_second
         self._summary_input_bytes = settings.summary_input_bytes
+        self._limits = limits
         self._client_label = client_label
 
     async def upload(self, client_id: str, upload: MultipartFile) -> Document:
         """Keep the bytes, summarise the text, record the metadata; a refusal or failure leaves nothing behind.
 
-        Raises Problem: 400, 413, 415, 422 for what was sent, 502, 503 or 504 for the data store.
+        Raises Problem: 400, 413, 415, 422 for what was sent, 429 for too much of it, 502, 503 or 504 for the data store.
         """
         with self._telemetry.step(Span.UPLOAD_DOCUMENT, outcome=True) as step:
             async with self._storage.receive(client_id) as file:
-                text = await self._process_file(upload, file)
+                text = await self._process_file(client_id, upload, file)
                 summary = await self._summarize(text)
-                document = await self._store_metadata(client_id, upload, file, summary)
+                async with self._limits.turn(client_id, Work.RECORD):
+                    document = await self._store_metadata(client_id, upload, file, summary)
             step.set(Attribute.DOCUMENT_ID, document.id)
             self._report(document, step.elapsed())
         return document
@@ -61,17 +65,19 @@ class DocumentService:
     async def retrieve(self, client_id: str, document_id: int) -> Document:
         """Return a document of this client; raises NotFound, or Problem for the data store."""
         with self._telemetry.step(Span.RETRIEVE_DOCUMENT, {Attribute.DOCUMENT_ID: document_id}, outcome=True):
-            document = await self._store.find(client_id, document_id)
+            async with self._limits.turn(client_id, Work.RECORD):
+                document = await self._store.find(client_id, document_id)
             if current_actor() is not None:
                 context = _audited(Action.DOCUMENT_READ, document_id)
                 logger.info("Document read", extra={"context_data": context})
         return document
 
-    async def _process_file(self, upload: MultipartFile, file: IncomingFile) -> ReadText:
+    async def _process_file(self, client_id: str, upload: MultipartFile, file: IncomingFile) -> ReadText:
         """Bring the bytes to disk and return their text, as far as it is summarised."""
         with self._telemetry.step(Span.FILE_PROCESSING) as step:
             beginning = await self._read(upload, file)
-            await self._save(file)
+            async with self._limits.turn(client_id, Work.FILE):
+                await self._save(file)
             text = decode(beginning)
             step.set(Attribute.FILE_SIZE, file.size)
             step.set(Attribute.FILE_TYPE, media_type_label(upload.media_type))

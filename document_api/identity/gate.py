@@ -55,13 +55,19 @@ class DocumentGate:
             if credential is None:
                 raise Unauthenticated(_NO_CREDENTIAL)
             step.set(Attribute.AUTH_METHOD, "bearer" if isinstance(credential, BearerToken) else "api_key")
-            principal = await self._principals.of(credential)
+            principal = await self._principals.of(credential, _address(scope))
             step.set(user_attributes.USER_ID, str(principal.user_id))
             step.set(user_attributes.USER_ROLES, [principal.role.value])
         bind_actor(principal.actor)
         if principal.client_id is not None:
             bind_client(principal.client_id)
         return principal
+
+
+def _address(scope: Scope) -> str:
+    """Return where a request comes from as the load balancer says, else who is connected; it is recorded nowhere."""
+    peer: str = (scope.get("client") or ("",))[0]
+    return Headers(scope=scope).get("x-real-ip") or peer
 
 
 def _authorize(principal: Principal, permission: Permission, client_id: str | None) -> None:

@@ -1,10 +1,13 @@
-"""What each client may take of a service: requests a second, and uploads at once."""
+"""What each client may take of a service: requests a second, turns to be worked for, and uploads at once."""
 
+import asyncio
 import math
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from enum import Enum, auto
+from typing import Final
 
 from limits import RateLimitItemPerSecond
 from limits.storage import MemoryStorage
@@ -13,14 +16,48 @@ from limits.strategies import SlidingWindowCounterRateLimiter
 from document_api.labels import BoundedLabel
 from observability import Problem, Telemetry
 
+_LONGEST_LINE: Final = 100
+
 
 class TooManyRequests(Problem):
-    """A client is over one of its limits (RFC 6585, 4)."""
+    """Somebody is over a limit (RFC 6585, 4)."""
 
     status = 429
 
-    def __init__(self, detail: str, *, retry_after_seconds: int) -> None:
+    def __init__(self, detail: str, *, retry_after_seconds: int = 1) -> None:
         super().__init__(detail, headers={"Retry-After": str(retry_after_seconds)})
+
+
+class Work(Enum):
+    """What clients have done for them, each with turns of its own: a read does not wait for a disk."""
+
+    FILE = auto()
+    RECORD = auto()
+
+
+class LineFullError(Exception):
+    """Too many wait already."""
+
+
+class Line:
+    """Lets so many work at once; those who come meanwhile wait, and are served in the order they came."""
+
+    def __init__(self, at_once: int) -> None:
+        self._turns = asyncio.Semaphore(at_once)
+        self._longest = at_once + _LONGEST_LINE
+        self.present = 0
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Wait for a turn, and have it until the block ends; raises LineFullError."""
+        if self.present >= self._longest:
+            raise LineFullError
+        self.present += 1
+        try:
+            async with self._turns:
+                yield
+        finally:
+            self.present -= 1
 
 
 class TenantLimits:
@@ -28,13 +65,17 @@ class TenantLimits:
 
     def __init__(
         self,
-        requests_per_second: int | None,
-        concurrent_uploads: int | None,
         label: BoundedLabel,
         telemetry: Telemetry,
+        *,
+        requests_per_second: int | None,
+        requests_at_once: int | None,
+        concurrent_uploads: int | None,
     ) -> None:
         self._rate = RateLimitItemPerSecond(requests_per_second) if requests_per_second else None
         self._limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
+        self._at_once = requests_at_once
+        self._lines: dict[tuple[str, Work], Line] = {}
         self._concurrent_uploads = concurrent_uploads
         self._uploads: Counter[str] = Counter()
         self._label = label
@@ -52,15 +93,31 @@ class TenantLimits:
             retry_after_seconds=max(1, math.ceil(wait)),
         )
 
+    @asynccontextmanager
+    async def turn(self, client_id: str, work: Work) -> AsyncIterator[None]:
+        """Wait until it is this client's turn to have such work done, and have it until the block ends.
+
+        However many wait, the others' requests stand before few. Raises TooManyRequests (429) when too many wait.
+        """
+        if self._at_once is None:
+            yield
+            return
+        line = self._lines.setdefault((client_id, work), Line(self._at_once))
+        try:
+            async with line.turn():
+                yield
+        except LineFullError:
+            self._refuse(client_id, "requests", "Too many requests of the client wait already.")
+        finally:
+            if not line.present:
+                self._lines.pop((client_id, work), None)
+
     @contextmanager
     def uploading(self, client_id: str) -> Iterator[None]:
         """Count an upload as long as it lasts; raises TooManyRequests (429) for one too many at once."""
         if self._concurrent_uploads is not None and self._uploads[client_id] >= self._concurrent_uploads:
             self._refuse(
-                client_id,
-                "uploads",
-                f"The client may upload {self._concurrent_uploads} documents at once.",
-                retry_after_seconds=1,
+                client_id, "uploads", f"The client may upload {self._concurrent_uploads} documents at once."
             )
         self._uploads[client_id] += 1
         try:
@@ -70,6 +127,6 @@ class TenantLimits:
             if not self._uploads[client_id]:
                 del self._uploads[client_id]
 
-    def _refuse(self, client_id: str, limit: str, detail: str, *, retry_after_seconds: int) -> None:
+    def _refuse(self, client_id: str, limit: str, detail: str, *, retry_after_seconds: int = 1) -> None:
         self._telemetry.metrics.tenant_limit_exceeded(1, client=self._label.of(client_id), limit=limit)
         raise TooManyRequests(detail, retry_after_seconds=retry_after_seconds)

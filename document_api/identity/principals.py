@@ -3,16 +3,21 @@
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final
 
-from cachetools import TLRUCache
+from cachetools import TLRUCache, TTLCache
 
 from access.roles import PERMISSIONS, Permission, Role
 from document_api.documents.store_client import Known, StoreClient
 from document_api.identity.credentials import ApiKey, Credential, Unauthenticated
+from document_api.identity.strangers import Strangers
+from observability.health import SingleFlight
 
 # Of those that are believed at once; each takes some 500 bytes.
 _MOST_KNOWN: Final = 10_000
+# Whoever was valid within this time is asked about without waiting for strangers.
+_FAMILIAR_SECONDS: Final = 3600.0
 _NOT_ACCEPTED: Final = "The credential is not accepted: unknown, expired or revoked."
 
 
@@ -38,37 +43,76 @@ class Principal:
 class Principals:
     """Finds who a credential belongs to."""
 
-    def __init__(self, store: StoreClient, subject_of: Callable[[str], Awaitable[str]] | None = None) -> None:
+    def __init__(
+        self,
+        store: StoreClient,
+        strangers: Strangers,
+        subject_of: Callable[[str], Awaitable[str]] | None = None,
+    ) -> None:
         self._store = store
         self._subject_of = subject_of
+        self._strangers = strangers
         self._known: TLRUCache[ApiKey | str, Known] = TLRUCache(
             _MOST_KNOWN, ttu=lambda _, known, now: now + known.fresh_seconds, timer=time.monotonic
         )
+        self._familiar: TTLCache[ApiKey | str, None] = TTLCache(
+            _MOST_KNOWN, ttl=_FAMILIAR_SECONDS, timer=time.monotonic
+        )
+        self._asking: dict[ApiKey | str, SingleFlight[Known]] = {}
 
-    async def of(self, credential: Credential) -> Principal:
-        """Return who a credential belongs to; raises Unauthenticated (401), Unavailable (503), Problem (502, 504)."""
+    async def of(self, credential: Credential, address: str) -> Principal:
+        """Return who a credential from an address belongs to.
+
+        Raises Unauthenticated (401), TooManyRequests (429), Unavailable (503), Problem (502, 504).
+        """
         if isinstance(credential, ApiKey):
-            return self._principal(await self._find(credential), f"key:{credential.prefix}")
+            return self._principal(await self._find(credential, address), f"key:{credential.prefix}")
+        subject = await self._subject(credential.text, address)
+        return self._principal(await self._find(subject, address), "bearer")
+
+    async def _subject(self, token: str, address: str) -> str:
         if self._subject_of is None:
             raise Unauthenticated(
                 "Bearer tokens are not accepted here; send X-API-Key.", error="invalid_token"
             )
-        return self._principal(await self._find(await self._subject_of(credential.text)), "bearer")
+        try:
+            return await self._subject_of(token)
+        except Unauthenticated:
+            await self._strangers.count_wrong(address)
+            raise
 
-    async def _find(self, who: ApiKey | str) -> Known:
+    async def _find(self, who: ApiKey | str, address: str) -> Known:
         known = self._known.get(who)
+        if known is None and (asking := self._asking.get(who)) is not None:
+            await asking()
+            known = self._known.get(who)  # not there where an answer may not be believed any longer
         if known is None:
-            asked = time.monotonic()
-            known = await self._ask(who)
-            # Counted from the question: an answer may be older than what has been revoked since.
-            fresh_seconds = known.fresh_seconds - (time.monotonic() - asked)
-            self._known[who] = replace(known, fresh_seconds=fresh_seconds)
+            asking = self._asking[who] = SingleFlight(partial(self._known_anew, who, address))
+            try:
+                known = await asking()
+            finally:
+                if self._asking.get(who) is asking:
+                    del self._asking[who]
         return known
 
+    async def _known_anew(self, who: ApiKey | str, address: str) -> Known:
+        ask = partial(self._ask, who)
+        return await (ask() if who in self._familiar else self._strangers.known(address, ask))
+
     async def _ask(self, who: ApiKey | str) -> Known:
+        asked = time.monotonic()
         if isinstance(who, ApiKey):
-            return await self._store.principal_by_key(who.prefix, who.digest)
-        return await self._store.principal_by_subject(who)
+            known = await self._store.principal_by_key(who.prefix, who.digest)
+        else:
+            known = await self._store.principal_by_subject(who)
+        # Counted from the question: an answer may be older than what has been revoked since.
+        fresh_seconds = known.fresh_seconds - (time.monotonic() - asked)
+        self._known[who] = replace(known, fresh_seconds=fresh_seconds)
+        if known.user is not None:
+            self._familiar[who] = None
+        else:
+            self._familiar.pop(who, None)
+        return known
 
     def _principal(self, known: Known, credential: str) -> Principal:
         if known.user is None:

@@ -109,6 +109,7 @@ def running_system(
             "jwt_audience": AUDIENCE,
             "jwt_key_file": key_file,
             "tenant_requests_per_second": 0,
+            "wrong_credentials_per_second": 0,
             **settings,
         }
         api_settings = DocumentApiSettings(

@@ -11,6 +11,7 @@ from document_api.identity.credentials import ApiKey, Unauthenticated
 from document_api.identity.principals import Principals
 from document_api.identity.strangers import Strangers
 
+ADDRESS = "192.0.2.1"
 KEY = ApiKey("0123456789ab", "5e" * 32)
 ADDRESS = "192.0.2.1"
 ADA = User(user_id=1, client_id="acme", role=Role.WRITER)

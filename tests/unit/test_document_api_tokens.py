@@ -22,6 +22,7 @@ from document_api.identity import keys as module
 from document_api.identity.credentials import ApiKey, BearerToken, Unauthenticated, credential_of
 from document_api.identity.keys import BadKeys, KeyFile, KeySet, parse_keys
 from document_api.identity.principals import Principals
+from document_api.identity.strangers import Strangers
 from document_api.identity.tokens import TokenVerifier
 from observability import Problem, Unavailable
 from tests.tokens import AUDIENCE, EC, ED, ISSUER, RSA, RSA_PEM, jwks, token
@@ -215,6 +216,7 @@ class Store:
 
 
 WRITER: Final = User.model_validate({"user_id": 7, "client_id": "acme", "role": "writer"})
+ADDRESS: Final = "192.0.2.1"
 KEY: Final = ApiKey("0123456789ab", "0" * 64)
 
 
@@ -226,11 +228,11 @@ async def test_an_answer_is_believed_as_long_as_it_says(
     clock = [1000.0]
     monkeypatch.setattr("document_api.identity.principals.time.monotonic", lambda: clock[0])
     store = Store(Known(user, fresh_seconds=1.0))
-    principals = Principals(store)  # type: ignore[arg-type]
+    principals = Principals(store, Strangers(None))  # type: ignore[arg-type]
 
     async def ask() -> str:
         try:
-            return (await principals.of(KEY)).actor
+            return (await principals.of(KEY, ADDRESS)).actor
         except Unauthenticated:
             return "nobody"
 
@@ -245,13 +247,14 @@ async def test_an_answer_is_believed_as_long_as_it_says(
 async def test_an_answer_that_may_not_be_believed_is_asked_for_each_time() -> None:
     """CREDENTIAL_CACHE_SECONDS=0."""
     store = Store(Known(WRITER, fresh_seconds=0))
-    principals = Principals(store)  # type: ignore[arg-type]
+    principals = Principals(store, Strangers(None))  # type: ignore[arg-type]
     for _ in range(3):
-        await principals.of(KEY)
+        await principals.of(KEY, ADDRESS)
     assert store.asked == 3
 
 
 async def test_without_an_issuer_tokens_are_refused() -> None:
     """And it is said what is accepted."""
+    principals = Principals(Store(Known(WRITER, 1)), Strangers(None))  # type: ignore[arg-type]
     with pytest.raises(Unauthenticated, match="X-API-Key"):
-        await Principals(Store(Known(WRITER, 1))).of(BearerToken("a.b.c"))  # type: ignore[arg-type]
+        await principals.of(BearerToken("a.b.c"), ADDRESS)
