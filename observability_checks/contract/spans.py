@@ -77,11 +77,11 @@ def _span(
 ) -> SpanSpec:
     """Return a span that carries the request's identity beside its own attributes, and a reason where it fails."""
     required = frozenset({*identity, *has})
-    optional = frozenset({ERROR_TYPE, Attribute.CLIENT_ID, *on_success, *may_have}) - required
+    optional = frozenset({ERROR_TYPE, *on_success, *may_have})
     return SpanSpec(name, service, kind, frozenset(parents), required, optional, frozenset(on_success))
 
 
-def _request(service: Source, *parents: str) -> SpanSpec:
+def _request(service: Source, *parents: str, may_have: tuple[str, ...] = ()) -> SpanSpec:
     """Return the span of a request that a service serves: the tenant is known once its path is accepted."""
     required = {
         *(Attribute.CORRELATION_ID, http.HTTP_REQUEST_METHOD, http.HTTP_RESPONSE_STATUS_CODE),
@@ -89,7 +89,7 @@ def _request(service: Source, *parents: str) -> SpanSpec:
         *(server.SERVER_ADDRESS, server.SERVER_PORT),
     }
     on_success = frozenset({Attribute.CLIENT_ID, http.HTTP_ROUTE, url.URL_PATH})
-    optional = on_success | {ERROR_TYPE, Attribute.PROBLEM_DETAIL, Attribute.AUTH_DENIED}
+    optional = on_success | {ERROR_TYPE, Attribute.PROBLEM_DETAIL, *may_have}
     return SpanSpec(
         *(REQUEST_SPAN, service, Kind.SERVER, frozenset(parents), frozenset(required), optional, on_success)
     )
@@ -118,7 +118,7 @@ _STORE: Final = Source.DATA_STORE
 
 # What is optional is missing where a step did not come so far.
 SPANS: Final = (
-    _request(_API),
+    _request(_API, may_have=(Attribute.AUTH_DENIED,)),
     _span(
         *(Span.AUTHENTICATE, _API, REQUEST_SPAN),
         has=(Attribute.OUTCOME,),
@@ -155,19 +155,21 @@ SPANS: Final = (
         kind=Kind.CLIENT,
         has=_CALL,
         on_success=(http.HTTP_RESPONSE_STATUS_CODE,),
+        may_have=(Attribute.CLIENT_ID,),
         identity=_BEFORE_THE_TENANT,
     ),
     _request(_STORE, CALL_SPAN),
     _span(
         *(Span.DATABASE_CONNECTION, _STORE, REQUEST_SPAN),
         has=(Attribute.POOL_WAIT, Attribute.POOL_IN_USE, Attribute.POOL_SIZE),
+        may_have=(Attribute.CLIENT_ID,),
         identity=_BEFORE_THE_TENANT,
     ),
     _span(
         *(Span.SQL_EXECUTION, _STORE, REQUEST_SPAN),
         kind=Kind.CLIENT,
         has=_STATEMENT,
-        may_have=(db.DB_RESPONSE_STATUS_CODE,),
+        may_have=(Attribute.CLIENT_ID, db.DB_RESPONSE_STATUS_CODE),
         identity=_BEFORE_THE_TENANT,
     ),
     _span(Span.TRANSACTION_COMMIT, _STORE, REQUEST_SPAN, has=(Attribute.SUCCESS_STATUS,)),

@@ -80,6 +80,12 @@ class RunningStack:
         )
         assert started.returncode == 0, f"the stack did not start:\n{started.stdout}\n{started.stderr}"
 
+    def admin(self, *arguments: str) -> str:
+        """Administer clients, users and keys, and return what is printed."""
+        done = self.run(sys.executable, "-m", "local_stack", "admin", *arguments)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
     def check(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run test_observability.py."""
         return self.run(sys.executable, "test_observability.py", *arguments)

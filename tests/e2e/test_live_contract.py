@@ -24,6 +24,7 @@ from observability_checks.api import Api, Exchange, sample_text
 from observability_checks.contract.series import SCRAPED_JOBS
 from observability_checks.contract.sources import SERVICES, Source
 from observability_checks.contract.spans import ENDPOINTS
+from observability_checks.credentials import Credentials
 from tests import conformance
 from tests.conformance import StoredSpan, faults_of
 from tests.e2e import stored
@@ -31,6 +32,7 @@ from tests.e2e.conftest import CHECKOUT, RunningStack
 from tests.e2e.faults import failing_inserts, slow_inserts
 from tests.ports import free_port
 from tests.records import LINE_FIELDS
+from tests.tokens import AUDIENCE, ISSUER, jwks, token
 from tests.waiting import eventually, until_up
 from tests.webhook import Webhook
 
@@ -151,7 +153,55 @@ def traffic(
     ) as url:
         alone = Api(http, url).upload("contract", "alone.txt", REPORT)
     assert [each.exchange.status for each in (told, untold, alone)] == [200, 200, 503]
+    ask_who_it_is(stack, http, exchanges[0].body["document_id"], tmp_path_factory.mktemp("guarded"))
     return begun
+
+
+def ask_who_it_is(stack: RunningStack, http: httpx.Client, document_id: int, folder: Path) -> None:
+    """Send requests to an instance that asks whose they are: by key and by token, denied, and too many."""
+    key_file = folder / "jwks.json"
+    key_file.write_text(jwks())
+    settings = {
+        "AUTH_MODE": "required",
+        "SERVICE_TOKEN": State(stack.state).secret("service-token"),
+        "DATA_STORE_URL": stack.endpoints["data_store"],
+        "UPLOAD_DIR": str(folder / "uploads"),
+        "JWT_ISSUER": ISSUER,
+        "JWT_AUDIENCE": AUDIENCE,
+        "JWT_KEY_FILE": str(key_file),
+        "TENANT_REQUESTS_PER_SECOND": "5",
+    }
+    stack.admin(
+        "create-user",
+        "contract",
+        "--email",
+        "r@example.org",
+        "--name",
+        "R",
+        "--role",
+        "reader",
+        "--subject",
+        "r",
+    )
+    key = stack.admin("issue-key", "r@example.org", "--quiet")
+    token_header = {"Authorization": f"Bearer {token('r')}"}
+    with service(stack, "document_api", **settings) as url:
+        api = Api(http, url, Credentials({"contract": key}))
+        read = api.document("contract", document_id)
+        denied = api.upload("contract", "denied.txt", REPORT).exchange
+        by_token = Api(http, url).send(
+            "GET", f"/clients/contract/documents/{document_id}", headers=token_header
+        )
+        many = [api.document("contract", document_id).status for _ in range(20)]
+        eventually(lambda: limit_known(stack, http), "its metrics arrive", seconds=SECONDS)
+    assert [each.status for each in (read, denied, by_token)] == [200, 403, 200]
+    assert set(many) == {200, 429}
+
+
+def limit_known(stack: RunningStack, http: httpx.Client) -> bool:
+    """Whether a client that sent too much has been counted."""
+    name = signals.TENANT_LIMIT_EXCEEDED.prometheus_name
+    return any(each["__name__"] == name for each in stored.series(stack, http))
 
 
 def crowd(api: Api) -> None:

@@ -8,7 +8,6 @@ import base64
 import json
 import re
 import socket
-import sys
 import time
 from collections.abc import Collection, Iterator
 from contextlib import closing
@@ -189,8 +188,8 @@ def _show_credentials(sent: Sent, client: httpx.Client, stack: RunningStack) -> 
     issuer = {"JWT_ISSUER": "https://issuer.example", "JWT_AUDIENCE": "robin", "JWT_ALGORITHMS": "ES256"}
     stack.up(AUTH_MODE="required", JWT_KEY_FILE=str(key_file), **issuer)
     person = ("--email", MAIL, "--name", NAME, "--subject", MAIL, "--role", "reader")
-    _administer(stack, "create-user", TENANT, *person)
-    key = _administer(stack, "issue-key", MAIL, "--quiet")
+    stack.admin("create-user", TENANT, *person)
+    key = stack.admin("issue-key", MAIL, "--quiet")
     claims = {
         "sub": MAIL,
         "name": NAME,
@@ -217,12 +216,6 @@ def _show_credentials(sent: Sent, client: httpx.Client, stack: RunningStack) -> 
         hers = {**none, "X-API-Key": key}
         sent.request(client, "GET", f"{url}/clients/another/documents/1", headers=hers)
         sent.request(client, "PUT", f"{url}/clients/{TENANT}/upload-document", headers=hers)
-
-
-def _administer(stack: RunningStack, *arguments: str) -> str:
-    done = stack.run(sys.executable, "-m", "local_stack", "admin", *arguments)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
 
 
 def _read(sent: Sent, client: httpx.Client, url: str) -> None:
