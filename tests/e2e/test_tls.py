@@ -1,9 +1,10 @@
-"""The whole stack with TLS: everything that must be seen of a request is seen, and nobody is asked in the clear."""
+"""A stack as for production, with TLS and credentials: all of a request is seen, and nobody is asked in the clear."""
 
 import json
 import ssl
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -15,17 +16,46 @@ from tests.ports import free_port
 
 @pytest.fixture(scope="module")
 def encrypted() -> Iterator[RunningStack]:
-    """A stack as `./setup-and-run.sh --tls` starts it."""
+    """A stack as `ENVIRONMENT=production AUTH_MODE=required ./setup-and-run.sh --tls` starts it."""
     ports = {"HTTPS_PORT": str(free_port()), "POSTGRES_TLS_PORT": str(free_port())}
-    with running_stack({"TLS": "true", **ports}) as running:
+    production = {"ENVIRONMENT": "production", "AUTH_MODE": "required"}
+    with running_stack({"TLS": "true", **production, **ports}) as running:
         yield running
 
 
-def test_every_check_passes_over_tls(encrypted: RunningStack):
+@pytest.fixture(scope="module")
+def credentials(encrypted: RunningStack, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Keys of two clients and of an operator, as the README makes them."""
+    lines = []
+    for client in ("acme", "globex"):
+        encrypted.admin("create-client", client)
+        lines.append(f"{client} {issued(encrypted, client, 'writer')}")
+    lines.append(f"- {issued(encrypted, '', 'operator')}")
+    file = tmp_path_factory.mktemp("credentials") / "credentials"
+    file.write_text("\n".join(lines))
+    return file
+
+
+def issued(stack: RunningStack, client: str, role: str) -> str:
+    """Return the key of a new user."""
+    mail = f"{role}@{client or 'robin'}.example"
+    stack.admin("create-user", *([client] if client else []), "--email", mail, "--name", role, "--role", role)
+    return stack.admin("issue-key", mail, "--quiet")
+
+
+def test_every_check_passes_over_tls_with_credentials(encrypted: RunningStack, credentials: Path):
     """Uploads, their spans, log lines and counters: HTTPS, OTLP and the database do what they did without."""
     assert encrypted.endpoints["nginx"].startswith("https://localhost:")
-    ended = encrypted.check("--all", "--clients", "2", "--files", "1", "--load-factor", "0.1", *ANY_RATE)
+    amount = ("--clients", "2", "--files", "1", "--load-factor", "0.1", *ANY_RATE)
+    ended = encrypted.check("--all", "--credentials", str(credentials), *amount)
     assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
+def test_without_credentials_nothing_is_sent(encrypted: RunningStack):
+    """The checks say what they need."""
+    ended = encrypted.check("--all")
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert "--credentials FILE" in ended.stderr
 
 
 def test_every_process_is_healthy_for_who_asks_by_tls(encrypted: RunningStack):
