@@ -78,9 +78,9 @@ def test_a_service_does_without_alembic(url: str, request: pytest.FixtureRequest
 
 def test_a_database_that_may_not_be_looked_at_is_one_line(postgresql: PostgreSQL, database: str) -> None:
     """A role without rights is told so, and what to do, without a stack."""
-    postgresql.execute("CREATE ROLE stranger LOGIN")
+    postgresql.execute("CREATE ROLE onlooker LOGIN")
     with pytest.raises(MigrationError, match=r"permission denied.* Set MIGRATION_DATABASE_URL") as error:
-        is_migrated(postgresql.url(database, "stranger"), wait_seconds=0)
+        is_migrated(postgresql.url(database, "onlooker"), wait_seconds=0)
     assert "\n" not in str(error.value)
 
 
