@@ -248,12 +248,12 @@ def h2_status(connection: ssl.SSLSocket, path: str) -> int:
     connection.sendall(
         PREFACE + h2_frame(SETTINGS, 0, 0, b"") + h2_frame(HEADERS, END_STREAM_AND_HEADERS, 1, block)
     )
-    stream = connection.makefile("rb")
-    while head := stream.read(9):
-        length, kind = int.from_bytes(head[:3], "big"), head[3]
-        payload = stream.read(length)
-        if kind == HEADERS:
-            return 200 if STATUS_200 in payload[:3] else 0  # a new table size may stand before it
+    with connection.makefile("rb") as stream:
+        while head := stream.read(9):
+            length, kind = int.from_bytes(head[:3], "big"), head[3]
+            payload = stream.read(length)
+            if kind == HEADERS:
+                return 200 if STATUS_200 in payload[:3] else 0  # a new table size may stand before it
     return 0
 
 
