@@ -121,7 +121,11 @@ class TelemetrySpy:
     def everything(self) -> str:
         """Return all that was recorded of all three signals, as text to search."""
         return "\n".join(
-            (*(span.to_json() for span in self.spans()), *map(repr, self.logs()), self.metrics_data().to_json())
+            (
+                *(span.to_json() for span in self.spans()),
+                *map(repr, self.logs()),
+                self.metrics_data().to_json(),
+            )
         )
 
     def _request(self, signal: str) -> bytes:
