@@ -25,7 +25,7 @@ UPLOAD = "/clients/acme/upload-document"
 HSTS = "max-age=77"
 
 RSA, ECDSA = trustme.KeyType.RSA, trustme.KeyType.ECDSA
-SERVE = Callable[[KeyPair], AbstractContextManager["Secure"]]
+SERVE = Callable[..., AbstractContextManager["Secure"]]  # of a certificate and, where it matters, a time-out
 
 
 class Secure:
@@ -76,7 +76,7 @@ def serve(tmp_path: Path, upstreams: list[Upstream], authority: trustme.CA) -> S
     """How to run the edge with a certificate."""
 
     @contextmanager
-    def serving(pair: KeyPair) -> Iterator[Secure]:
+    def serving(pair: KeyPair, header_timeout: str = "") -> Iterator[Secure]:
         http, https = free_port(), free_port()
         tls = EdgeTls(
             listen=f"127.0.0.1:{https}",
@@ -87,12 +87,13 @@ def serve(tmp_path: Path, upstreams: list[Upstream], authority: trustme.CA) -> S
         )
         balancer = load_balancer(tmp_path, http, upstreams, tls=tls)
         balancer.write()
-        site = balancer.config_dir / "robin.conf"
-        text, count = re.subn(
-            r"client_header_timeout \d+s;", "client_header_timeout 500ms;", site.read_text()
-        )
-        assert count == 1
-        site.write_text(text)
+        if header_timeout:
+            site = balancer.config_dir / "robin.conf"
+            text, count = re.subn(
+                r"(client_header_timeout) \d+s;", rf"\1 {header_timeout};", site.read_text()
+            )
+            assert count == 1
+            site.write_text(text)
         with running(balancer, http, upstreams) as edge:
             yield Secure(edge, https, authority)
 
@@ -228,9 +229,12 @@ class TestProtocol:
             assert connection.selected_alpn_protocol() == "h2"
             assert h2_status(connection, "/nginx-health") == 200
 
-    def test_who_never_shakes_hands_is_cut_off(self, edge: Secure) -> None:
+    def test_who_never_shakes_hands_is_cut_off(self, serve: SERVE, good: KeyPair) -> None:
         """A connection costs nobody anything for long."""
-        with socket.create_connection(("127.0.0.1", edge.port), timeout=10) as connection:
+        with (
+            serve(good, header_timeout="500ms") as edge,
+            socket.create_connection(("127.0.0.1", edge.port), timeout=10) as connection,
+        ):
             assert ended(connection)
 
 
@@ -329,11 +333,12 @@ class TestHeaders:
         assert (answer.status, answer.header("Strict-Transport-Security")) == (status, [HSTS])
         assert answer.header("X-Content-Type-Options") == ["nosniff"]
 
-    def test_the_error_log_has_nothing_of_a_broken_handshake(self, edge: Secure) -> None:
+    def test_the_error_log_has_nothing_of_a_broken_handshake(self, serve: SERVE, good: KeyPair) -> None:
         """No address: not of garbage, of an old client, or of who breaks off."""
-        for sent in (b"\x16\x03\x01\x00\x05hello", b"\x80\x2e\x01\x03\x01", b"\xff" * 64):
-            with socket.create_connection(("127.0.0.1", edge.port), timeout=10) as connection:
-                connection.sendall(sent)
-                assert ended(connection)
-        assert edge.request("GET", DOCUMENT).status == 200
-        assert edge.plain.said.read_text() == ""
+        with serve(good, header_timeout="2s") as edge:
+            for sent in (b"\x16\x03\x01\x00\x05hello", b"\x80\x2e\x01\x03\x01", b"\xff" * 64):
+                with socket.create_connection(("127.0.0.1", edge.port), timeout=10) as connection:
+                    connection.sendall(sent)
+                    assert ended(connection)
+            assert edge.request("GET", DOCUMENT).status == 200
+            assert edge.plain.said.read_text() == ""
