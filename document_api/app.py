@@ -74,7 +74,7 @@ def create_app(settings: DocumentApiSettings | None = None, telemetry: Telemetry
                 client_label,
                 telemetry,
                 requests_per_second=settings.requests_per_second,
-                requests_at_once=settings.requests_at_once,
+                requests_at_once=settings.at_once,
                 concurrent_uploads=settings.concurrent_uploads,
             )
             principals = await stack.enter_async_context(_principals(settings, store))

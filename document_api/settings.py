@@ -12,9 +12,9 @@ from observability.service import AuthMode, ServiceSettings, is_production
 MULTIPART_ENVELOPE_BYTES: Final = 64 * 1024
 # Signatures that only the issuer can make: with a shared secret whoever verifies could as well sign.
 _ALGORITHMS: Final = frozenset({"RS256", "ES256", "EdDSA"})
-# What a client may take of each process where everybody says who he is; without that one client may be all there are.
+# Of each process where everybody says who he is; elsewhere one client may be all there are.
 _REQUESTS_PER_SECOND: Final = 50
-_REQUESTS_AT_ONCE: Final = 2
+_AT_ONCE: Final = 4
 _CONCURRENT_UPLOADS: Final = 8
 
 
@@ -62,11 +62,11 @@ class DocumentApiSettings(ServiceSettings):
         description="Requests a second that each client may send to each process of this service; 0: any number, which is"
         f" the default with `AUTH_MODE=open`, else {_REQUESTS_PER_SECOND}",
     )
-    tenant_requests_at_once: int | None = Field(
+    requests_at_once: int | None = Field(
         None,
         ge=0,
-        description="Files, and records, of each client that each process of this service works on at once, while further ones"
-        f" wait for their turn; 0: any number, which is the default with `AUTH_MODE=open`, else {_REQUESTS_AT_ONCE}",
+        description="Files, and records, that each process of this service works on at once, while further requests wait and"
+        f" all clients have turns; 0: any number, which is the default with `AUTH_MODE=open`, else {_AT_ONCE}",
     )
     tenant_concurrent_uploads: int | None = Field(
         None,
@@ -122,9 +122,9 @@ class DocumentApiSettings(ServiceSettings):
         return self._limit(self.tenant_requests_per_second, _REQUESTS_PER_SECOND)
 
     @property
-    def requests_at_once(self) -> int | None:
-        """Return how many requests of each client are worked on at once, None for any number."""
-        return self._limit(self.tenant_requests_at_once, _REQUESTS_AT_ONCE)
+    def at_once(self) -> int | None:
+        """Return how many requests are worked on at once, None for any number."""
+        return self._limit(self.requests_at_once, _AT_ONCE)
 
     @property
     def concurrent_uploads(self) -> int | None:

@@ -1,9 +1,9 @@
-"""What each client may take of a service: requests a second, turns to be worked for, and uploads at once."""
+"""What each client may take of a service: requests a second, uploads at once, and its turns."""
 
 import asyncio
 import math
 import time
-from collections import Counter
+from collections import Counter, OrderedDict, deque
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from enum import Enum, auto
@@ -29,39 +29,63 @@ class TooManyRequests(Problem):
 
 
 class Work(Enum):
-    """What clients have done for them, each with turns of its own: a read does not wait for a disk."""
+    """What is done for clients, each with turns of its own: a read does not wait for a disk."""
 
     FILE = auto()
     RECORD = auto()
 
 
 class LineFullError(Exception):
-    """Too many wait already."""
+    """Too many of this name wait already."""
 
 
-class Line:
-    """Lets so many work at once; those who come meanwhile wait, and are served in the order they came."""
+class Turns:
+    """Lets so many work at once. Others wait, each name's in a line of its own, and the lines have turns."""
 
     def __init__(self, at_once: int) -> None:
-        self._turns = asyncio.Semaphore(at_once)
-        self._longest = at_once + _LONGEST_LINE
-        self.present = 0
+        self._free = at_once  # with somebody waiting there is none
+        self._lines: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
 
     @asynccontextmanager
-    async def turn(self) -> AsyncIterator[None]:
+    async def turn(self, name: str) -> AsyncIterator[None]:
         """Wait for a turn, and have it until the block ends; raises LineFullError."""
-        if self.present >= self._longest:
-            raise LineFullError
-        self.present += 1
+        if self._free:
+            self._free -= 1
+        else:
+            await self._wait(name)
         try:
-            async with self._turns:
-                yield
+            yield
         finally:
-            self.present -= 1
+            self._pass_on()
+
+    async def _wait(self, name: str) -> None:
+        line = self._lines.setdefault(name, deque())
+        if len(line) >= _LONGEST_LINE:
+            raise LineFullError
+        called = asyncio.get_running_loop().create_future()
+        line.append(called)
+        try:
+            await called
+        except asyncio.CancelledError:
+            if not called.cancelled():  # called, and gone away before he came
+                self._pass_on()
+            raise
+
+    def _pass_on(self) -> None:
+        """Call the first of the line that has waited longest for its turn, and put that line last."""
+        while self._lines:
+            name, line = self._lines.popitem(last=False)
+            called = line.popleft()
+            if line:
+                self._lines[name] = line
+            if not called.done():  # else he has gone away
+                called.set_result(None)
+                return
+        self._free += 1
 
 
 class TenantLimits:
-    """Counts what each client does in this process; None is no limit."""
+    """Counts what each client does in this process, and lets them have turns; None is no limit."""
 
     def __init__(
         self,
@@ -74,8 +98,7 @@ class TenantLimits:
     ) -> None:
         self._rate = RateLimitItemPerSecond(requests_per_second) if requests_per_second else None
         self._limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
-        self._at_once = requests_at_once
-        self._lines: dict[tuple[str, Work], Line] = {}
+        self._turns = {work: Turns(requests_at_once) for work in Work} if requests_at_once else None
         self._concurrent_uploads = concurrent_uploads
         self._uploads: Counter[str] = Counter()
         self._label = label
@@ -97,20 +120,17 @@ class TenantLimits:
     async def turn(self, client_id: str, work: Work) -> AsyncIterator[None]:
         """Wait until it is this client's turn to have such work done, and have it until the block ends.
 
-        However many wait, the others' requests stand before few. Raises TooManyRequests (429) when too many wait.
+        All clients that wait have turns, however much one of them wants. Raises TooManyRequests (429) when too many
+        requests of this one wait.
         """
-        if self._at_once is None:
+        if self._turns is None:
             yield
             return
-        line = self._lines.setdefault((client_id, work), Line(self._at_once))
         try:
-            async with line.turn():
+            async with self._turns[work].turn(client_id):
                 yield
         except LineFullError:
             self._refuse(client_id, "requests", "Too many requests of the client wait already.")
-        finally:
-            if not line.present:
-                self._lines.pop((client_id, work), None)
 
     @contextmanager
     def uploading(self, client_id: str) -> Iterator[None]:

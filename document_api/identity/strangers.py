@@ -10,7 +10,7 @@ from limits.storage import MemoryStorage
 from limits.strategies import SlidingWindowCounterRateLimiter
 
 from document_api.documents.store_client import Known
-from document_api.identity.limits import Line, LineFullError, TooManyRequests
+from document_api.identity.limits import LineFullError, TooManyRequests, Turns
 
 # The data store has other things to do.
 _ASKED_AT_ONCE: Final = 2
@@ -24,12 +24,12 @@ class Strangers:
     def __init__(self, wrong_per_second: int | None) -> None:
         self._rate = RateLimitItemPerSecond(wrong_per_second) if wrong_per_second else None
         self._wrong = SlidingWindowCounterRateLimiter(MemoryStorage())
-        self._line = Line(_ASKED_AT_ONCE)
+        self._turns = Turns(_ASKED_AT_ONCE)
 
     async def known(self, address: str, ask: Callable[[], Awaitable[Known]]) -> Known:
         """Ask about one as soon as it is its turn; raises TooManyRequests (429), late."""
         with suppress(LineFullError):
-            async with self._line.turn():
+            async with self._turns.turn(address):
                 if self._rate is None or self._wrong.test(self._rate, address):
                     known = await ask()
                     if known.user is None and self._rate is not None:

@@ -154,22 +154,36 @@ async def settle() -> None:
 class TestTurns:
     """What is worked on at once."""
 
-    async def test_so_many_are_worked_on_and_the_rest_wait_in_order(self, make: Make) -> None:
-        """Another client's request, and work of another kind, stand in other lines."""
+    async def test_clients_that_wait_have_turns_however_much_one_of_them_wants(self, make: Make) -> None:
+        """Within a client it is first come, first served; work of another kind has other turns."""
         working = Working(make(requests_at_once=2))
-        tasks = [working.begin("acme", name) for name in "abcd"]
+        tasks = [working.begin("acme", name) for name in "abcdef"]
         await settle()
         assert working.began == ["a", "b"]
-        tasks += [working.begin("globex", "e"), working.begin("acme", "f", Work.FILE)]
+        tasks += [
+            working.begin("globex", "g"),
+            working.begin("globex", "h"),
+            working.begin("acme", "i", Work.FILE),
+        ]
         await settle()
-        assert working.began == ["a", "b", "e", "f"]
-        working.let_go("b")
-        await settle()
-        assert working.began == ["a", "b", "e", "f", "c"]
-        for name in "acdef":
+        assert working.began == ["a", "b", "i"]
+        for name in "abicgdhef":
             working.let_go(name)
+            await settle()
         await asyncio.gather(*tasks)
-        assert working.began[-1] == "d"
+        assert "".join(working.began) == "abicgdhef"
+
+    async def test_a_turn_that_nobody_wants_is_free_for_the_next(self, make: Make) -> None:
+        """Turns are neither lost nor made."""
+        client_limits = make(requests_at_once=2)
+        for _ in range(3):
+            working = Working(client_limits)
+            tasks = [working.begin("acme", name) for name in "abc"]
+            await settle()
+            assert working.began == ["a", "b"]
+            for name in "abc":
+                working.let_go(name)
+            await asyncio.gather(*tasks)
 
     async def test_whoever_goes_away_gives_his_turn_to_the_next(self, make: Make) -> None:
         """While he is worked for, and while he waits."""
@@ -186,10 +200,23 @@ class TestTurns:
         working.let_go("d")
         await tasks["d"]
 
-    async def test_when_too_many_wait_the_next_is_refused(
+    async def test_whoever_goes_away_when_he_is_called_passes_it_on(self, make: Make) -> None:
+        """Both happen before he can come."""
+        client_limits = make(requests_at_once=1)
+        working = Working(client_limits)
+        async with client_limits.turn("acme", Work.RECORD):
+            tasks = {name: working.begin("acme", name) for name in "ab"}
+            await settle()
+        tasks["a"].cancel()
+        await settle()
+        assert working.began == ["b"]
+        working.let_go("b")
+        await tasks["b"]
+
+    async def test_when_too_many_of_a_client_wait_its_next_is_refused(
         self, make: Make, telemetry: TelemetrySpy, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """It takes nobody's turn, and there is room once somebody is done."""
+        """It takes nobody's turn; another client may wait, and there is room once somebody is done."""
         monkeypatch.setattr(limits, "_LONGEST_LINE", 1)
         client_limits = make(requests_at_once=1)
         working = Working(client_limits)
@@ -197,13 +224,14 @@ class TestTurns:
         await settle()
         with pytest.raises(TooManyRequests, match="wait already"):
             await client_limits.turn("acme", Work.RECORD).__aenter__()
+        tasks.append(working.begin("globex", "c"))
         working.let_go("a")
         await settle()
-        tasks.append(working.begin("acme", "c"))
-        working.let_go("b")
-        working.let_go("c")
+        tasks.append(working.begin("acme", "d"))
+        for name in "bcd":
+            working.let_go(name)
         await asyncio.gather(*tasks)
-        assert working.began == ["a", "b", "c"]
+        assert working.began == ["a", "b", "c", "d"]
         assert telemetry.series(TENANT_LIMIT_EXCEEDED) == {("acme", "requests"): 1}
 
     async def test_without_a_limit_everything_is_worked_on(self, make: Make) -> None:
@@ -214,16 +242,17 @@ class TestTurns:
                 await stack.enter_async_context(client_limits.turn("acme", Work.RECORD))
 
 
-SETTINGS = ("requests_per_second", "requests_at_once", "concurrent_uploads")
+LIMITS = ("requests_per_second", "at_once", "concurrent_uploads")
+SETTINGS = ("tenant_requests_per_second", "requests_at_once", "tenant_concurrent_uploads")
 
 
 @pytest.mark.parametrize(
     ("told", "limited"),
     [
         ({}, (None, None, None)),
-        ({"auth_mode": AuthMode.REQUIRED}, (50, 2, 8)),
-        ({"auth_mode": AuthMode.REQUIRED, **{f"tenant_{name}": 0 for name in SETTINGS}}, (None, None, None)),
-        ({f"tenant_{name}": 7 for name in SETTINGS}, (7, 7, 7)),
+        ({"auth_mode": AuthMode.REQUIRED}, (50, 4, 8)),
+        ({"auth_mode": AuthMode.REQUIRED, **dict.fromkeys(SETTINGS, 0)}, (None, None, None)),
+        (dict.fromkeys(SETTINGS, 7), (7, 7, 7)),
     ],
 )
 def test_without_a_word_clients_are_limited_where_they_are_known(
@@ -231,10 +260,10 @@ def test_without_a_word_clients_are_limited_where_they_are_known(
 ) -> None:
     """0 is no limit; a number holds in both modes."""
     settings = DocumentApiSettings(service_token="of the tests", **told)
-    assert tuple(getattr(settings, name) for name in SETTINGS) == limited
+    assert tuple(getattr(settings, name) for name in LIMITS) == limited
 
 
-@pytest.mark.parametrize("name", [*(f"tenant_{name}" for name in SETTINGS), "wrong_credentials_per_second"])
+@pytest.mark.parametrize("name", [*SETTINGS, "wrong_credentials_per_second"])
 def test_less_than_nothing_is_refused(name: str) -> None:
     """The message names the setting."""
     with pytest.raises(ValidationError, match=name):
