@@ -1,8 +1,12 @@
 """The data store while its database fails, over a real socket: clients are told, nothing half-done stays."""
 
+import os
+import signal
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import Any
 
 import httpx
 import psycopg2
@@ -72,6 +76,24 @@ def test_a_commit_that_is_not_confirmed_is_neither_a_success_nor_a_503(
     on_commit(postgresql, database, f"PERFORM {end}(pg_backend_pid()); PERFORM pg_sleep(10)")
     assert_problem(data_store.post(DOCUMENTS, json=DOCUMENT), 504)
     assert telemetry.attributes("transaction_commit")["success_status"] == "unknown"
+
+
+def test_an_answered_document_survives_a_crash_of_postgresql(
+    data_store: httpx.Client, postgresql: PostgreSQL, database: str, superuser_url: str
+) -> None:
+    """docs/adr/0012: a killed backend makes PostgreSQL lose its memory, and read back what it had written."""
+    victim = psycopg2.connect(superuser_url)
+    answers = [data_store.post(DOCUMENTS, json=DOCUMENT) for _ in range(3)]
+    os.kill(victim.info.backend_pid, signal.SIGKILL)
+    assert [answer.status_code for answer in answers] == [201] * 3
+
+    def recovered() -> list[Any]:
+        with suppress(psycopg2.OperationalError):
+            return postgresql.execute("SELECT id FROM document_metadata ORDER BY id", database=database)
+        return []
+
+    eventually(lambda: "all server processes terminated; reinitializing" in postgresql.log.read_text())
+    assert eventually(recovered, seconds=30) == [(answer.json()["id"],) for answer in answers]
 
 
 def test_requests_wait_for_a_connection_and_say_how_long(
