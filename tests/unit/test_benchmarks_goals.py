@@ -1,6 +1,9 @@
 """The arithmetic of each goal but throughput: what is made of what was measured, and when a goal is met."""
 
 import json
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -8,6 +11,7 @@ import pytest
 from benchmarks import (
     choices,
     documents,
+    fairness,
     footprint,
     freshness,
     isolation,
@@ -303,9 +307,80 @@ def test_latencies_are_the_medians_of_one_load_of_one_side() -> None:
     assert latency.latencies(rounds, "GET 25%", "robin")["p95"] == 4
 
 
+# ---- fairness
+
+
+def quiet(p95_ms: float, failed: int = 0) -> fairness.Seen:
+    """Return what the quiet client saw."""
+    load = replace(a_round("quiet", "GET", rate=20, p95_ms=p95_ms).load, failed=failed)
+    return fairness.Seen(load, {"200": 200 - failed})
+
+
+def fairness_turns(flooded: Sequence[float], failed: int = 0) -> list[fairness.Turn]:
+    """Return rounds of all floods, 10 ms being the p95 alone, with this one beside each."""
+    turn = partial(
+        fairness.Turn,
+        cores={"nginx": 0.1, "document_api-1": 0.2, "document_api-2": 0.3, "jaeger": 0.25, "loki": 0.25},
+        client_cores=0.1,
+        foreign_cpu=0.0,
+        loop_ms=5.0,
+    )
+    seen = fairness.Seen(
+        a_round("flood", "GET", rate=500).load,
+        {"200": 1000, "401": 10, "429": 3000, "502": 20, "503": 30, "0": 40},
+    )
+    return [
+        turn(number=number, flood=flood.name, alone=alone, quiet=by_method, flooding=None if alone else seen)
+        for number, p95 in enumerate(flooded)
+        for flood in fairness.FLOODS
+        for alone, by_method in (
+            (True, dict.fromkeys(METHODS, quiet(10.0))),
+            (False, {"GET": quiet(p95, failed), "PUT": quiet(10.0)}),
+        )
+    ]
+
+
+def test_a_flood_is_judged_by_the_worse_of_the_quiet_clients_methods() -> None:
+    """By the median of the rounds, each beside what the client was just before; the control is not judged."""
+    flood = fairness.FLOODS[0].name
+    turns = fairness_turns([15, 900, 19])
+    assert fairness.times(turns, flood, "GET") == pytest.approx(1.9)
+    assert fairness.times(turns, flood, "PUT") == 1
+    said = fairness.statements(turns)
+    assert [line.endswith("goal 2x: met") for line in said] == [True] * 6 + [False] * 3
+    assert all("not met" in line for line in fairness.statements(fairness_turns([15, 21, 22]))[:6])
+
+
+def test_what_the_quiet_client_was_refused_is_told() -> None:
+    """A fast refusal is no good answer, so nothing is met with one."""
+    said = fairness.statements(fairness_turns([15], failed=3))
+    assert said[-1] == f"{3 * len(fairness.FLOODS)} requests of the quiet client failed"
+    assert all("not met" in line for line in said[:6])
+
+
+def test_a_floods_answers_are_counted_by_kind_and_second() -> None:
+    """A round takes 10 s; whatever the system failed at is 5xx."""
+    flooded = fairness_turns([15])[1]
+    counted = {kind: fairness.a_second(flooded, kind) for kind in fairness.STATUSES}
+    assert counted == {"2xx": 100, "401": 1, "429": 300, "5xx": 5, "none": 4}
+
+
+def test_instances_are_one_part_and_the_back_ends_are_the_others() -> None:
+    """In cores."""
+    turn = fairness_turns([15])[0]
+    busy = {part: fairness.cores(turn, part) for part in fairness.PARTS}
+    assert busy == pytest.approx(
+        {"nginx": 0.1, "document_api": 0.5, "data_store": 0, "postgres": 0, "otelcol": 0, "others": 0.5}
+    )
+
+
 def test_vegeta_is_told_of_a_get_and_of_an_upload() -> None:
     """The body comes from the file that wrk's script reads."""
     assert vegeta.target(*REQUESTS.command("GET")) == f"GET {REQUESTS.document}\n"
+    assert (
+        vegeta.target(*REQUESTS.command("GET"), ["X-API-Key: k"])
+        == f"GET {REQUESTS.document}\nX-API-Key: k\n"
+    )
     assert vegeta.target(*REQUESTS.command("PUT")) == (
         f"PUT {REQUESTS.url}/clients/benchmark/upload-document\n"
         "Content-Type: multipart/form-data; boundary=benchmark-boundary\n"
