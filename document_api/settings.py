@@ -13,7 +13,7 @@ MULTIPART_ENVELOPE_BYTES: Final = 64 * 1024
 # Signatures that only the issuer can make: with a shared secret whoever verifies could as well sign.
 _ALGORITHMS: Final = frozenset({"RS256", "ES256", "EdDSA"})
 # Of each process where everybody says who he is; elsewhere one client may be all there are.
-_REQUESTS_PER_SECOND: Final = 50
+_REQUESTS_PER_SECOND: Final = 100
 _AT_ONCE: Final = 4
 _CONCURRENT_UPLOADS: Final = 8
 

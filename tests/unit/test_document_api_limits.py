@@ -250,7 +250,7 @@ SETTINGS = ("tenant_requests_per_second", "requests_at_once", "tenant_concurrent
     ("told", "limited"),
     [
         ({}, (None, None, None)),
-        ({"auth_mode": AuthMode.REQUIRED}, (50, 4, 8)),
+        ({"auth_mode": AuthMode.REQUIRED}, (100, 4, 8)),
         ({"auth_mode": AuthMode.REQUIRED, **dict.fromkeys(SETTINGS, 0)}, (None, None, None)),
         (dict.fromkeys(SETTINGS, 7), (7, 7, 7)),
     ],
