@@ -216,8 +216,7 @@ def load_balancer(folder: Path, port: int, upstreams: list[Upstream], **options:
         access_log=folder / "a folder" / "access.json",
         config_dir=folder / "config dir",
         run_dir=folder / "run dir",
-        proxy_read_timeout="1s",
-        **options,
+        **{"proxy_read_timeout": "1s", **options},
     )
     balancer.access_log.parent.mkdir(exist_ok=True)
     return balancer

@@ -561,7 +561,9 @@ class TestSlowClients:
     ) -> None:
         """Two uploads are under way; a third request is refused, and taken when one has ended."""
         port = free_port()
-        balancer = load_balancer(tmp_path, port, upstreams, connections_per_address=2)
+        # An upload that is under way waits as long as this test does.
+        limits = {"connections_per_address": 2, "proxy_read_timeout": "60s"}
+        balancer = load_balancer(tmp_path, port, upstreams, **limits)
         balancer.write()
         with running(balancer, port, upstreams) as edge:
             busy = [socket.create_connection(("127.0.0.1", port), timeout=10) for _ in range(2)]
