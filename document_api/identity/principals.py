@@ -1,5 +1,6 @@
 """The user behind a credential, as the data store knows it, believed for as long as that says."""
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
@@ -12,7 +13,6 @@ from access.roles import PERMISSIONS, Permission, Role
 from document_api.documents.store_client import Known, StoreClient
 from document_api.identity.credentials import ApiKey, Credential, Unauthenticated
 from document_api.identity.strangers import Strangers
-from observability.health import SingleFlight
 
 # Of those that are believed at once; each takes some 500 bytes.
 _MOST_KNOWN: Final = 10_000
@@ -40,6 +40,14 @@ class Principal:
         return permission is Permission.PUBLIC or permission in PERMISSIONS[self.role]
 
 
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """One to the data store, under way since then."""
+
+    began: float
+    answer: asyncio.Task[Known]
+
+
 class Principals:
     """Finds who a credential belongs to."""
 
@@ -58,7 +66,7 @@ class Principals:
         self._familiar: TTLCache[ApiKey | str, None] = TTLCache(
             _MOST_KNOWN, ttl=_FAMILIAR_SECONDS, timer=time.monotonic
         )
-        self._asking: dict[ApiKey | str, SingleFlight[Known]] = {}
+        self._questions: dict[ApiKey | str, _Question] = {}
 
     async def of(self, credential: Credential, address: str) -> Principal:
         """Return who a credential from an address belongs to.
@@ -82,18 +90,27 @@ class Principals:
             raise
 
     async def _find(self, who: ApiKey | str, address: str) -> Known:
-        known = self._known.get(who)
-        if known is None and (asking := self._asking.get(who)) is not None:
-            await asking()
-            known = self._known.get(who)  # not there where an answer may not be believed any longer
-        if known is None:
-            asking = self._asking[who] = SingleFlight(partial(self._known_anew, who, address))
-            try:
-                known = await asking()
-            finally:
-                if self._asking.get(who) is asking:
-                    del self._asking[who]
+        """Return what is known; all who want to know it at the same time share one question."""
+        came = time.monotonic()
+        while (known := self._known.get(who)) is None:
+            question = self._questions.get(who) or self._begin(who, address)
+            known = await asyncio.shield(question.answer)
+            if question.began >= came:  # of an older one the answer may be too old by now
+                break
         return known
+
+    def _begin(self, who: ApiKey | str, address: str) -> _Question:
+        """Begin to ask, whoever waits for the answer."""
+
+        def end(answer: asyncio.Task[Known]) -> None:
+            del self._questions[who]
+            if not answer.cancelled():
+                answer.exception()  # those who wait tell it, if anybody does
+
+        question = _Question(time.monotonic(), asyncio.create_task(self._known_anew(who, address)))
+        self._questions[who] = question
+        question.answer.add_done_callback(end)
+        return question
 
     async def _known_anew(self, who: ApiKey | str, address: str) -> Known:
         ask = partial(self._ask, who)
