@@ -17,6 +17,7 @@ from tests.integration.test_document_api_http import document_api_on, files
 from tests.records import assert_problem
 from tests.telemetry_spy import TelemetrySpy
 from tests.tokens import token
+from tests.waiting import eventually
 
 UPLOADED: Final = {
     "upload_document": {
@@ -58,6 +59,7 @@ def test_a_request_is_asked_for_its_sender_first(system: System) -> None:
     """One step in its trace, with the question to the data store below it; the next request has its answer still."""
     assert system.upload(system.key("writer")).status_code == 200
 
+    eventually(lambda: len(system.telemetry.tree()) == 1, "its own span ends, after the answer")
     (root,) = system.telemetry.tree().values()
     assert list(root) == ["authenticate", "upload_document"]
     assert root == {"authenticate": ASKED, **UPLOADED}
