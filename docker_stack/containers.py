@@ -74,6 +74,8 @@ def problems(
 
 
 def _problem(container: Container, jobs: frozenset[str]) -> str | None:
+    if container.service in jobs and container.state == "running":
+        return "it has not ended yet"
     return None if container.is_done(jobs) else container.problem or _outside(container)
 
 

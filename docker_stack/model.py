@@ -11,8 +11,9 @@ FROM = re.compile(r"^FROM\s+(?:--platform=\S+\s+)?(\S+)(?:\s+AS\s+(\S+))?", re.I
 NO_IMAGE = "scratch"
 # As observability/service.py has them, which needs packages that may not be installed yet.
 PRODUCTION, DEMONSTRATION = "production", "demo-only"
-PUBLIC_SERVICE = "document-api"
-FIRST_JOB = "volume-init"  # is given every secret, to refuse what docker_stack/volume-init.sh refuses
+REQUIRED, TRUE = "required", frozenset({"1", "true", "yes", "on"})
+BY_TLS = "docker-compose.tls.yml sets it, as ./setup-and-run.sh --docker --tls does"
+FIRST_JOB = "volume-init"  # is given what production may refuse: docker_stack/volume-init.sh does, this before anything starts
 
 
 @dataclass(frozen=True)
@@ -22,10 +23,7 @@ class Model:
     services: tuple[str, ...]
     jobs: frozenset[str]  # services that others wait for to have ended
     images: tuple[str, ...]  # that cannot be built here: of services, and under those that are built
-    unencrypted: bool = False  # for production, and open to whoever listens on the way
-    demonstration: str | None = (
-        None  # a variable that is only good for one, where the stack is for production
-    )
+    refusal: str | None = None  # names the variable that production does not start with
 
     @classmethod
     def parse(cls, config: str) -> "Model":
@@ -42,22 +40,23 @@ class Model:
             tuple(services),
             frozenset(_jobs(services)),
             tuple(dict.fromkeys(images)),
-            _unencrypted(services.get(PUBLIC_SERVICE, {}).get("environment") or {}),
-            _demonstration(services.get(FIRST_JOB, {}).get("environment") or {}),
+            _refusal(services.get(FIRST_JOB, {}).get("environment") or {}),
         )
 
 
-def _unencrypted(environment: Mapping[str, str | None]) -> bool:
-    """Say whether a public service of production is told that nothing encrypts what it says."""
-    is_encrypted = (environment.get("PUBLIC_TLS") or "").lower() in {"1", "true", "yes", "on"}
-    return environment.get("ENVIRONMENT") == PRODUCTION and not is_encrypted
-
-
-def _demonstration(environment: Mapping[str, str | None]) -> str | None:
-    """Return the first secret that everybody knows, where that matters."""
+def _refusal(environment: Mapping[str, str | None]) -> str | None:
+    """Return why production does not start, as one line that names the variable."""
     if environment.get("ENVIRONMENT") != PRODUCTION:
         return None
-    return next((name for name, value in environment.items() if DEMONSTRATION in (value or "")), None)
+    given = {name: value or "" for name, value in environment.items()}
+    if given.get("AUTH_MODE") != REQUIRED:
+        return f"AUTH_MODE: must be '{REQUIRED}' with ENVIRONMENT=production"
+    if given.get("PUBLIC_TLS", "").lower() not in TRUE:
+        return f"PUBLIC_TLS: must be true with ENVIRONMENT=production: {BY_TLS}"
+    if given.get("OTEL_EXPORTER_OTLP_ENDPOINT", "").startswith("http://"):
+        return f"OTEL_EXPORTER_OTLP_ENDPOINT: must be https:// to another host with ENVIRONMENT=production: {BY_TLS}"
+    known = next((name for name, value in given.items() if DEMONSTRATION in value), None)
+    return known and f"{known}: must not be the demonstration's with ENVIRONMENT=production"
 
 
 def _images(service: Mapping[str, Any]) -> Iterator[str]:

@@ -61,13 +61,8 @@ class Up:
             raise StackError(
                 "robin runs as local processes: stop it first with ./setup-and-run.sh --local --down"
             )
-        if self._compose.model.unencrypted:
-            raise UsageError(
-                "PUBLIC_TLS: must be true with ENVIRONMENT=production: ./setup-and-run.sh --docker --tls sets it, with your "
-                "certificate in TLS_DIR; set it yourself where something in front of nginx ends TLS"
-            )
-        if variable := self._compose.model.demonstration:
-            raise UsageError(f"{variable}: must not be the demonstration's with ENVIRONMENT=production")
+        if refusal := self._compose.model.refusal:
+            raise UsageError(refusal)
         self._state.create()
         with self._state.locked():
             self._start()

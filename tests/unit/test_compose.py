@@ -1,5 +1,6 @@
 """docker-compose.yml and the Dockerfiles keep the promises of the composed stack. No engine is needed."""
 
+import json
 import os
 import re
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 import yaml
 
 from data_store.settings import DataStoreSettings
+from docker_stack.model import Model
 from document_api.settings import MULTIPART_ENVELOPE_BYTES, DocumentApiSettings
 from local_stack import postgres
 from local_stack.nginx import PLACEHOLDER, SITE_TEMPLATE
@@ -36,7 +38,17 @@ SECRETS = (
     "API_KEY_PEPPER",
     "GRAFANA_ADMIN_PASSWORD",
 )
+ENCRYPTED = {"PUBLIC_TLS": "true", "OTEL_EXPORTER_OTLP_ENDPOINT": "https://otel-collector:4317"}
+# What production starts with.
+PROPER = {"AUTH_MODE": "required", **ENCRYPTED, **dict.fromkeys(SECRETS, "0123456789abcdef")}
 JOBS = {"volume-init", "migrate"}
+# What images say of themselves: they make a volume without a name there, unless something is mounted.
+VOLUMES_OF_IMAGES = {
+    "jaegertracing/jaeger": "/tmp",  # noqa: S108 - a folder in a container
+    "prom/prometheus": "/prometheus",
+    "prom/alertmanager": "/alertmanager",
+    "postgres": "/var/lib/postgresql/data",
+}
 # Its image holds nothing that could ask it: its health is published instead.
 WITHOUT_HEALTH_CHECK = JOBS | {"otel-collector"}
 # The other images start as an ordinary user of their own.
@@ -230,6 +242,15 @@ def test_every_named_volume_is_declared_used_and_never_anonymous() -> None:
     assert all(":" in volume for service in SERVICES.values() for volume in service.get("volumes", []))
 
 
+@every_service
+def test_no_image_leaves_a_volume_without_a_name_behind(name: str) -> None:
+    """Each start would make another one, and nobody removes them."""
+    folder = VOLUMES_OF_IMAGES.get(SERVICES[name]["image"].split(":")[0])
+    taken = {target for _, target, _ in mounts(name)}
+    temporary = {mount.split(":")[0] for mount in SERVICES[name].get("tmpfs", [])}
+    assert folder is None or folder in taken | temporary
+
+
 def test_folders_that_images_lack_are_given_to_their_users() -> None:
     """The job changes the owner of exactly those volumes."""
     script = VOLUME_INIT.read_text()
@@ -302,40 +323,68 @@ def test_whoever_holds_a_secret_of_the_demonstration_starts_after_the_job_that_r
     assert {name for name in holding if "volume-init" not in waited_for(name)} == set()
 
 
-@pytest.mark.parametrize("name", SECRETS)
-def test_production_refuses_each_secret_of_the_demonstration(name: str) -> None:
-    """One line that names the variable; what is given away to whom comes later."""
-    given = dict.fromkeys(SECRETS, "0123456789abcdef") | {name: "robin-demo-only"}
-    ended = subprocess.run(
-        ["/bin/sh", VOLUME_INIT],
-        env={"ENVIRONMENT": "production", "PATH": "/does/not/exist", **given},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=20,
-    )
-    line = f"{name}: must not be the demonstration's with ENVIRONMENT=production\n"
-    assert (ended.returncode, ended.stdout, ended.stderr) == (2, "", line)
-
-
-@pytest.mark.parametrize(
-    ("environment", "secret"), [("production", "0123456789abcdef"), ("development", "robin-demo-only")]
-)
-def test_all_else_is_not_refused(tmp_path: Path, environment: str, secret: str) -> None:
-    """The folders are given to their users."""
+def volume_init(tmp_path: Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run the job with a `chown` that only says what it was asked."""
     chown = tmp_path / "chown"
     chown.write_text('#!/bin/sh\necho "$@"\n')
     chown.chmod(0o755)
-    ended = subprocess.run(
+    return subprocess.run(
         ["/bin/sh", VOLUME_INIT],
-        env={"ENVIRONMENT": environment, "PATH": str(tmp_path), **dict.fromkeys(SECRETS, secret)},
+        env={"PATH": str(tmp_path), **environment},
         capture_output=True,
         text=True,
         check=False,
         timeout=20,
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *((name, "robin-demo-only") for name in SECRETS),
+        ("AUTH_MODE", "open"),
+        ("AUTH_MODE", ""),
+        ("PUBLIC_TLS", "false"),
+        ("PUBLIC_TLS", ""),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://otel-collector:4317"),
+    ],
+)
+def test_production_refuses_what_is_only_good_for_a_demonstration(
+    tmp_path: Path, name: str, value: str
+) -> None:
+    """One line that names the variable, the same in a container and before one starts; nothing is given away."""
+    given = {"ENVIRONMENT": "production", **PROPER, name: value}
+    ended = volume_init(tmp_path, given)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr.startswith(f"{name}: must ")
+    assert ended.stderr.count("\n") == 1
+    service = {"image": "alpine:3", "environment": given}
+    model = Model.parse(json.dumps({"services": {"volume-init": service}}))
+    assert f"{model.refusal}\n" == ended.stderr
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"ENVIRONMENT": "production", **PROPER},
+        {"ENVIRONMENT": "development", "SERVICE_TOKEN": "robin-demo-only"},
+    ],
+    ids=["production", "development"],
+)
+def test_all_else_is_not_refused(tmp_path: Path, environment: dict[str, str]) -> None:
+    """The folders are given to their users."""
+    ended = volume_init(tmp_path, environment)
     assert (ended.returncode, ended.stderr) == (0, "")
     assert ended.stdout.splitlines()[0] == "101:101 /volumes/edge-logs"
+    service = {"image": "alpine:3", "environment": environment}
+    assert Model.parse(json.dumps({"services": {"volume-init": service}})).refusal is None
+
+
+def test_the_job_is_told_what_the_services_are_told() -> None:
+    """It would let through, or refuse, something else."""
+    told, public = SERVICES["volume-init"]["environment"], SERVICES["document-api"]["environment"]
+    for name in ("ENVIRONMENT", "AUTH_MODE", *ENCRYPTED):
+        assert told[name] == public[name]
 
 
 def test_alertmanager_is_given_every_setting_of_its_start_and_a_place_to_write() -> None:

@@ -147,9 +147,12 @@ def test_the_collector_reads_its_overlay_and_the_certificate_where_that_looks() 
     }
 
 
-def test_the_public_service_knows_of_https() -> None:
-    """Else it would refuse to start in production."""
-    assert OVERLAY["document-api"]["environment"]["PUBLIC_TLS"] == "true"
+@pytest.mark.parametrize("name", ["document-api", "volume-init"])
+def test_who_refuses_production_without_tls_knows_of_it(name: str) -> None:
+    """The service, and the job that says so before anything starts."""
+    environment = OVERLAY[name]["environment"]
+    assert environment["PUBLIC_TLS"] == "true"
+    assert environment["OTEL_EXPORTER_OTLP_ENDPOINT"] == "https://otel-collector:4317"
 
 
 @pytest.mark.parametrize(("environment", "seconds"), [({}, "300"), ({"TLS_DIR": "/certificate"}, "31536300")])
