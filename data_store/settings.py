@@ -1,6 +1,7 @@
 """Settings of the data store, read once from the environment."""
 
 from typing import Final
+from urllib.parse import unquote
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from sqlalchemy.engine import make_url
@@ -102,8 +103,8 @@ class DataStoreSettings(ServiceSettings):
     @field_validator("database_url", "migration_database_url")
     @classmethod
     def _password_is_no_default(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
-        password = (make_url(value.get_secret_value()).password if value else None) or ""
-        if is_production(info) and DEMONSTRATION in password:
+        # In the whole URL: libpq takes a password among its parameters, too.
+        if is_production(info) and value is not None and DEMONSTRATION in unquote(value.get_secret_value()):
             raise ValueError("must not hold the demonstration's password with ENVIRONMENT=production")
         return value
 

@@ -6,7 +6,7 @@ from typing import Final, Self
 from pydantic import Field, HttpUrl, SecretStr, ValidationInfo, field_validator, model_validator
 
 from document_api.summaries import OfflineSummary
-from observability.service import AuthMode, ServiceSettings, is_production
+from observability.service import AuthMode, ServiceSettings, is_production, stays_private
 
 # What boundaries, part headers and other fields may add to a document of max_upload_bytes; nginx allows the same.
 MULTIPART_ENVELOPE_BYTES: Final = 64 * 1024
@@ -75,7 +75,7 @@ class DocumentApiSettings(ServiceSettings):
         f" default with `AUTH_MODE=open`, else {_CONCURRENT_UPLOADS}",
     )
     wrong_credentials_per_second: int = Field(
-        20,
+        100,
         ge=0,
         description="Wrong credentials a second that each address may show to each process of this service; beyond, whoever"
         " was not let in within the last hour is refused unseen, after half a second; 0: any number",
@@ -147,6 +147,13 @@ class DocumentApiSettings(ServiceSettings):
     def _has_no_password(cls, value: HttpUrl) -> HttpUrl:
         if value.username or value.password:
             raise ValueError("must not hold a user or password: the data store is shown SERVICE_TOKEN")
+        return value
+
+    @field_validator("jwt_jwks_url")
+    @classmethod
+    def _keys_come_from_the_issuer(cls, value: HttpUrl | None, info: ValidationInfo) -> HttpUrl | None:
+        if value is not None and is_production(info) and not stays_private(str(value)):
+            raise ValueError("must be https://, or http:// to this host, with ENVIRONMENT=production")
         return value
 
     @field_validator("public_tls")

@@ -21,7 +21,19 @@ SETTINGS: Mapping[str, type[ServiceSettings]] = {
     "document-api": DocumentApiSettings,
     "data-store": DataStoreSettings,
 }
-OF_THE_STACK = frozenset({"DATABASE_URL", "MIGRATION_DATABASE_URL", "SERVICE_TOKEN", "API_KEY_PEPPER"})
+# Probes and nginx speak to the services without: it is for services that are run by themselves.
+TLS_BETWEEN_SERVICES = frozenset(
+    {
+        *("TLS_CERTIFICATE_FILE", "TLS_KEY_FILE", "TLS_CLIENT_CA_FILE"),
+        *("DATA_STORE_CA_FILE", "DATA_STORE_CERTIFICATE_FILE", "DATA_STORE_KEY_FILE"),
+    }
+)
+OF_THE_STACK = TLS_BETWEEN_SERVICES | {
+    "DATABASE_URL",
+    "MIGRATION_DATABASE_URL",
+    "SERVICE_TOKEN",
+    "API_KEY_PEPPER",
+}
 PASSED_ON_PREFIXES = ("OTEL_",)
 
 CLOSING_SECONDS = (
@@ -195,6 +207,7 @@ class Stack:
             tls=self.tls.nginx(self._chosen(self.settings.https_port)) if self.tls else None,
             auth_mode=self.settings.auth_mode,
             requests_per_second=self.settings.edge_requests_per_second,
+            requests_per_second_per_address=self.settings.edge_requests_per_second_per_address,
             connections_per_address=self.settings.edge_connections_per_address,
         )
         return Service(

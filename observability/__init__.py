@@ -10,7 +10,14 @@ Traps: names stand in signals.py only; an ID is never a label (instruments.py dr
 exceptions are recorded where they are handled; measure inside the span, or the exemplar has no trace.
 """
 
-from observability.context import ClientId, bind_actor, bind_client, current_actor, current_correlation_id
+from observability.context import (
+    ClientId,
+    bind_actor,
+    bind_client,
+    current_actor,
+    current_client,
+    current_correlation_id,
+)
 from observability.health import run_checks
 from observability.middleware import ObservabilityMiddleware
 from observability.problems import NotFound, Problem, Unavailable, install_problem_handlers
@@ -31,6 +38,7 @@ __all__ = [
     "bind_client",
     "configure",
     "current_actor",
+    "current_client",
     "current_correlation_id",
     "install_problem_handlers",
     "outgoing_headers",

@@ -10,7 +10,16 @@ from fastapi import Path
 from pydantic import AfterValidator
 
 CLIENT_ID_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
+# A client's id is recorded everywhere, so what begins as an API key does, or has one inside, is none.
+API_KEY_INSIDE: Final = "robin_[0-9a-f]{12}_"
+_CLIENT_ID: Final = re.compile(CLIENT_ID_PATTERN)
+_API_KEY: Final = re.compile(API_KEY_INSIDE, re.IGNORECASE)
 _UUID4: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
+
+
+def is_client_id(text: str) -> bool:
+    """Tell whether this may be a client's id."""
+    return bool(_CLIENT_ID.fullmatch(text)) and not _API_KEY.search(text)
 
 
 @dataclass(slots=True)
@@ -50,6 +59,12 @@ def current_actor() -> str | None:
     return request.actor if request else None
 
 
+def current_client() -> str | None:
+    """Return the tenant of the request being served, None where it is not known."""
+    request = _current.get()
+    return request.client_id if request else None
+
+
 def enter_request(request: RequestContext) -> None:
     """Make this the request being served, for the current context and those copied from it."""
     _current.set(request)
@@ -70,6 +85,8 @@ def bind_actor(actor: str) -> None:
 
 
 def _bound(client_id: str) -> str:
+    if not is_client_id(client_id):
+        raise ValueError("this looks like an API key, which belongs into the header X-API-Key")
     bind_client(client_id)
     return client_id
 

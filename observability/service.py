@@ -126,13 +126,17 @@ class _OtlpEndpoints(BaseSettings):
     otel_exporter_otlp_endpoint: str = ""
 
     def first_insecure(self) -> str | None:
-        """Return the first variable that sends unencrypted to another host."""
-        return next((name.upper() for name, url in self if _leaves_in_plain_text(url)), None)
+        """Return the first variable that may send unencrypted to another host."""
+        return next((name.upper() for name, url in self if url and not stays_private(url)), None)
 
 
-def _leaves_in_plain_text(url: str) -> bool:
-    parts = urlsplit(url)
-    return parts.scheme == "http" and not is_this_host(parts.hostname or "")
+def stays_private(url: str) -> bool:
+    """Tell whether what is sent to an address is encrypted, or does not leave this machine."""
+    try:
+        parts = urlsplit(url)
+        return parts.scheme == "https" or (parts.scheme == "http" and is_this_host(parts.hostname or ""))
+    except ValueError:
+        return False
 
 
 def is_this_host(name: str) -> bool:
@@ -172,7 +176,7 @@ def load_settings(settings: type[Settings]) -> Settings:
         message = first["msg"].removeprefix("Value error, ")
         fail(f"{str(first['loc'][0]).upper()}: {message}" if first["loc"] else message)
     if loaded.environment is Environment.PRODUCTION and (variable := _OtlpEndpoints().first_insecure()):
-        fail(f"{variable}: must be https:// to another host with ENVIRONMENT=production")
+        fail(f"{variable}: must be https://, or http:// to this host, with ENVIRONMENT=production")
     return loaded
 
 

@@ -104,7 +104,10 @@ class StoreClient:
         return await self._principal("/principals/by-subject", {"subject": subject})
 
     async def _principal(self, path: str, body: Mapping[str, str]) -> Known:
-        answer = await self._send("POST", path, json.dumps(body).encode(), expected=HTTPStatus.NOT_FOUND)
+        try:
+            answer = await self._send("POST", path, json.dumps(body).encode(), expected=HTTPStatus.NOT_FOUND)
+        except OutcomeUnknown as error:  # asking does nothing
+            raise Unavailable("The data store cannot say who sends this; try again.") from error
         fresh = _MAX_AGE.search(answer.headers.get("Cache-Control", ""))
         fresh_seconds = float(fresh[1]) if fresh else 0.0
         if answer.status == HTTPStatus.NOT_FOUND:

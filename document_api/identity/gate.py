@@ -13,6 +13,7 @@ from document_api.identity.credentials import API_KEY_HEADER, BearerToken, Unaut
 from document_api.identity.limits import TenantLimits
 from document_api.identity.principals import Principal, Principals
 from observability import NotFound, Problem, Telemetry, bind_actor, bind_client, current_actor
+from observability.problems import is_server_error
 from observability.signals import Attribute, Span
 
 logger = logging.getLogger(__name__)
@@ -35,8 +36,11 @@ class DocumentGate:
         client_id: str | None = scope["path_params"].get("client_id")
         if self._principals is not None and permission is not Permission.PUBLIC:
             principal = await self._identify(scope)
+            # Of whose sender is known, his own client's, also where that is refused.
+            if principal.client_id is not None:
+                self._limits.count_request(principal.client_id)
             _authorize(principal, permission, client_id)
-        if client_id is not None:
+        elif client_id is not None:
             self._limits.count_request(client_id)
 
     async def sees_everything(self, scope: Scope) -> bool:
@@ -45,7 +49,12 @@ class DocumentGate:
             return True
         if credential_of(Headers(scope=scope)) is None:
             return False
-        return (await self._identify(scope)).may(Permission.READ_HEALTH)
+        try:
+            return (await self._identify(scope)).may(Permission.READ_HEALTH)
+        except Problem as error:
+            if is_server_error(error):
+                return False  # who that is, cannot be asked: which is what the health is about to tell
+            raise
 
     async def _identify(self, scope: Scope) -> Principal:
         """Return who sends a request, and put it on all that is recorded of it."""

@@ -22,7 +22,7 @@ from observability.health import SingleFlight
 
 logger = logging.getLogger(__name__)
 
-# A key that was taken back is believed no longer than this.
+# A key that was taken back is believed no longer than this, as long as the issuer can be asked.
 _FRESH_SECONDS: Final = 300.0
 # Tokens with a key that nobody knows cannot make us ask more often.
 _PAUSE_SECONDS: Final = 10.0
@@ -58,9 +58,9 @@ def parse_keys(text: str, algorithms: Collection[str]) -> list[PyJWK]:
 def _of_jwks(text: str) -> list[PyJWK]:
     try:
         entries = json.loads(text)["keys"]
-    except (ValueError, KeyError) as error:
+        return [key for entry in entries if (key := _usable(entry)) is not None]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise BadKeys("holds no JWKS") from error
-    return [key for entry in entries if (key := _usable(entry)) is not None]
 
 
 def _usable(entry: dict[str, Any]) -> PyJWK | None:

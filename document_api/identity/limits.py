@@ -1,22 +1,19 @@
 """What each client may take of a service: requests a second, uploads at once, and its turns."""
 
-import asyncio
 import math
 import time
-from collections import Counter, OrderedDict, deque
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from enum import Enum, auto
-from typing import Final
 
 from limits import RateLimitItemPerSecond
 from limits.storage import MemoryStorage
 from limits.strategies import SlidingWindowCounterRateLimiter
 
 from document_api.labels import BoundedLabel
+from document_api.turns import LineFullError, Turns
 from observability import Problem, Telemetry
-
-_LONGEST_LINE: Final = 100
 
 
 class TooManyRequests(Problem):
@@ -33,55 +30,6 @@ class Work(Enum):
 
     FILE = auto()
     RECORD = auto()
-
-
-class LineFullError(Exception):
-    """Too many of this name wait already."""
-
-
-class Turns:
-    """Lets so many work at once. Others wait, each name's in a line of its own, and the lines have turns."""
-
-    def __init__(self, at_once: int) -> None:
-        self._free = at_once  # with somebody waiting there is none
-        self._lines: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
-
-    @asynccontextmanager
-    async def turn(self, name: str) -> AsyncIterator[None]:
-        """Wait for a turn, and have it until the block ends; raises LineFullError."""
-        if self._free:
-            self._free -= 1
-        else:
-            await self._wait(name)
-        try:
-            yield
-        finally:
-            self._pass_on()
-
-    async def _wait(self, name: str) -> None:
-        line = self._lines.setdefault(name, deque())
-        if len(line) >= _LONGEST_LINE:
-            raise LineFullError
-        called = asyncio.get_running_loop().create_future()
-        line.append(called)
-        try:
-            await called
-        except asyncio.CancelledError:
-            if not called.cancelled():  # called, and gone away before he came
-                self._pass_on()
-            raise
-
-    def _pass_on(self) -> None:
-        """Call the first of the line that has waited longest for its turn, and put that line last."""
-        while self._lines:
-            name, line = self._lines.popitem(last=False)
-            called = line.popleft()
-            if line:
-                self._lines[name] = line
-            if not called.done():  # else he has gone away
-                called.set_result(None)
-                return
-        self._free += 1
 
 
 class TenantLimits:

@@ -48,6 +48,12 @@ class _Question:
     answer: asyncio.Task[Known]
 
 
+def _heard(answer: asyncio.Task[Known]) -> None:
+    """Take note of a failure: those who wait tell it, if anybody still does."""
+    if not answer.cancelled():
+        answer.exception()
+
+
 class Principals:
     """Finds who a credential belongs to."""
 
@@ -58,7 +64,7 @@ class Principals:
         subject_of: Callable[[str], Awaitable[str]] | None = None,
     ) -> None:
         self._store = store
-        self._subject_of = subject_of
+        self._subject_of = subject_of or _no_tokens
         self._strangers = strangers
         self._known: TLRUCache[ApiKey | str, Known] = TLRUCache(
             _MOST_KNOWN, ttu=lambda _, known, now: now + known.fresh_seconds, timer=time.monotonic
@@ -79,10 +85,6 @@ class Principals:
         return self._principal(await self._find(subject, address), "bearer")
 
     async def _subject(self, token: str, address: str) -> str:
-        if self._subject_of is None:
-            raise Unauthenticated(
-                "Bearer tokens are not accepted here; send X-API-Key.", error="invalid_token"
-            )
         try:
             return await self._subject_of(token)
         except Unauthenticated:
@@ -101,20 +103,18 @@ class Principals:
 
     def _begin(self, who: ApiKey | str, address: str) -> _Question:
         """Begin to ask, whoever waits for the answer."""
-
-        def end(answer: asyncio.Task[Known]) -> None:
-            del self._questions[who]
-            if not answer.cancelled():
-                answer.exception()  # those who wait tell it, if anybody does
-
-        question = _Question(time.monotonic(), asyncio.create_task(self._known_anew(who, address)))
-        self._questions[who] = question
-        question.answer.add_done_callback(end)
+        began = time.monotonic()
+        answer = asyncio.create_task(self._known_anew(who, address))
+        answer.add_done_callback(_heard)
+        question = self._questions[who] = _Question(began, answer)
         return question
 
     async def _known_anew(self, who: ApiKey | str, address: str) -> Known:
         ask = partial(self._ask, who)
-        return await (ask() if who in self._familiar else self._strangers.known(address, ask))
+        try:
+            return await (ask() if who in self._familiar else self._strangers.known(address, ask))
+        finally:
+            del self._questions[who]  # not after it is answered: nobody may find an old answer
 
     async def _ask(self, who: ApiKey | str) -> Known:
         asked = time.monotonic()
@@ -135,3 +135,7 @@ class Principals:
         if known.user is None:
             raise Unauthenticated(_NOT_ACCEPTED, error="invalid_token")
         return Principal(known.user.user_id, known.user.client_id, known.user.role, credential)
+
+
+async def _no_tokens(_token: str) -> str:
+    raise Unauthenticated("Bearer tokens are not accepted here; send X-API-Key.", error="invalid_token")

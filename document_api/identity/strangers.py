@@ -10,7 +10,8 @@ from limits.storage import MemoryStorage
 from limits.strategies import SlidingWindowCounterRateLimiter
 
 from document_api.documents.store_client import Known
-from document_api.identity.limits import LineFullError, TooManyRequests, Turns
+from document_api.identity.limits import TooManyRequests
+from document_api.turns import LineFullError, Turns
 
 # The data store has other things to do.
 _ASKED_AT_ONCE: Final = 2

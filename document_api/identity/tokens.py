@@ -1,5 +1,6 @@
 """Bearer tokens (RFC 7519, RFC 8725): whose they are, and whether they are valid for this service now."""
 
+import re
 from collections.abc import Collection
 from typing import Any, Final
 
@@ -9,6 +10,7 @@ from jwt.exceptions import (
     ImmatureSignatureError,
     InvalidAudienceError,
     InvalidIssuerError,
+    InvalidSubjectError,
     InvalidTokenError,
 )
 
@@ -22,6 +24,8 @@ _REASONS: Final = {
     InvalidIssuerError: "The token is of another issuer.",
 }
 _NOT_VALID: Final = "The token is not valid."
+# As the data store takes it: no control characters, and nothing that UTF-8 cannot say.
+_SUBJECT: Final = re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]{1,255}")
 
 
 class TokenVerifier:
@@ -52,7 +56,7 @@ class TokenVerifier:
         refusal = _refusal(_NOT_VALID)
         for key in await self._keys.find(kid, algorithm):
             try:
-                return str(self._claims(token, key)["sub"])
+                return _subject(self._claims(token, key))
             except InvalidTokenError as error:
                 refusal = _refusal(_REASONS.get(type(error), _NOT_VALID))
         raise refusal
@@ -67,6 +71,14 @@ class TokenVerifier:
             leeway=self._leeway_seconds,
             options={"require": ["exp", "iss", "aud", "sub"]},
         )
+
+
+def _subject(claims: dict[str, Any]) -> str:
+    """Return `sub`; raises InvalidSubjectError for one that nobody can have here."""
+    subject: str = claims["sub"]  # PyJWT takes no other type
+    if not _SUBJECT.fullmatch(subject):
+        raise InvalidSubjectError
+    return subject
 
 
 def _header(token: str) -> dict[str, Any]:

@@ -232,3 +232,11 @@ def test_a_data_store_that_does_not_know_the_service_is_a_503_that_says_why(
         answer = api.get(f"/clients/{OWN}/documents/1", headers=system.key("writer"))
     assert_problem(answer, 503)
     assert "SERVICE_TOKEN" in answer.json()["detail"]
+
+
+def test_an_operator_is_told_of_a_data_store_that_is_away(telemetry: TelemetrySpy, tmp_path: Path) -> None:
+    """Who he is cannot be asked then: he is told what everybody is, and that it is unhealthy."""
+    settings = {"auth_mode": "required", "service_token": "the token of the tests"}
+    with document_api_on("http://127.0.0.1:1", tmp_path / "uploads", telemetry, **settings) as api:
+        answer = api.get("/health", headers={"X-API-Key": f"robin_{'0' * 12}_{'0' * 64}"})
+    assert (answer.status_code, answer.json()["status"]) == (503, "unhealthy")

@@ -18,6 +18,7 @@ from docker_stack.model import Model
 from document_api.settings import MULTIPART_ENVELOPE_BYTES, DocumentApiSettings
 from local_stack import postgres
 from local_stack.nginx import PLACEHOLDER, SITE_TEMPLATE
+from local_stack.stack import TLS_BETWEEN_SERVICES
 from observability.service import ServiceSettings
 
 ROOT = Path(__file__).parents[2]
@@ -272,8 +273,9 @@ def test_folders_that_images_lack_are_given_to_their_users() -> None:
 
 @own_service
 def test_every_setting_of_a_service_can_be_given_to_its_container(name: str) -> None:
-    """But the address and port inside, the folder that is a volume, and the owner's password, which only migrations have."""
-    fields = {field.upper() for field in SETTINGS[name].model_fields} - {"HOST", "PORT", "UPLOAD_DIR"}
+    """But address, port and TLS inside, the folder that is a volume, and the owner's password, which only migrations have."""
+    inside = {"HOST", "PORT", "UPLOAD_DIR", *TLS_BETWEEN_SERVICES}
+    fields = {field.upper() for field in SETTINGS[name].model_fields} - inside
     assert fields - SERVICES[name]["environment"].keys() <= {"MIGRATION_DATABASE_URL"}
     assert "MIGRATION_DATABASE_URL" not in SERVICES[name]["environment"]
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from document_api.identity import limits
+from document_api import turns
 from document_api.identity.limits import TenantLimits, TooManyRequests, Work
 from document_api.labels import BoundedLabel
 from document_api.settings import DocumentApiSettings
@@ -217,7 +217,7 @@ class TestTurns:
         self, make: Make, telemetry: TelemetrySpy, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """It takes nobody's turn; another client may wait, and there is room once somebody is done."""
-        monkeypatch.setattr(limits, "_LONGEST_LINE", 1)
+        monkeypatch.setattr(turns, "LONGEST_LINE", 1)
         client_limits = make(requests_at_once=1)
         working = Working(client_limits)
         tasks = [working.begin("acme", name) for name in "ab"]

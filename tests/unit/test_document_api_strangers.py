@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 import pytest
 
 from access.roles import Role
+from document_api import turns
 from document_api.documents.store_client import Known, User
-from document_api.identity import limits, strangers
+from document_api.identity import strangers
 from document_api.identity.credentials import ApiKey, BearerToken, Unauthenticated
 from document_api.identity.limits import TooManyRequests
 from document_api.identity.principals import Principals
@@ -137,6 +138,18 @@ class TestOneQuestion:
         assert set(await asyncio.gather(first, *later)) == {f"user:1/key:{VALID.prefix}"}
         assert len(store.asked) == 2
 
+    async def test_who_comes_just_when_it_is_answered_is_answered(self) -> None:
+        """At any moment, and where an answer may not be believed."""
+        store = Store(fresh_seconds=0.0)
+        principals = principals_of(store)
+        requests = []
+        for moment in range(30):
+            requests.append(asyncio.create_task(said(principals, VALID)))
+            await asyncio.sleep(0)
+            if moment == 10:
+                store.answers.set()
+        assert set(await asyncio.gather(*requests)) == {f"user:1/key:{VALID.prefix}"}
+
 
 class TestFlood:
     """Of credentials that nobody has."""
@@ -161,7 +174,7 @@ class TestFlood:
 
     async def test_no_more_than_a_line_waits(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """The rest is refused without a question."""
-        monkeypatch.setattr(limits, "_LONGEST_LINE", 3)
+        monkeypatch.setattr(turns, "LONGEST_LINE", 3)
         store = Store()
         principals = principals_of(store)
         flood = [asyncio.create_task(said(principals, unknown(n))) for n in range(20)]

@@ -4,18 +4,21 @@ import asyncio
 import json
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from types import SimpleNamespace
 from typing import Any, Final
 
 import httpx
 import pytest
 from opentelemetry.trace import SpanKind, StatusCode
 
-from document_api.summaries import OfflineSummary, Summary
+from document_api.summaries import OfflineSummary, Summary, extractive
 from document_api.summaries.extractive import ExtractiveSummarizer, offline_summarizer
 from document_api.summaries.llm import LlmSummarizer
+from observability.context import RequestContext, enter_request
 from observability.signals import GEN_AI_OPERATION_DURATION, GEN_AI_TOKEN_USAGE
 from tests.telemetry_spy import TelemetrySpy
 
@@ -297,3 +300,47 @@ async def test_the_status_of_a_refusal_is_on_the_span(telemetry: TelemetrySpy) -
         await summarizer.summarize(TEXT)
 
     assert (telemetry.span("chat tiny").attributes or {})["http.response.status_code"] == 401
+
+
+@pytest.mark.parametrize("line", ["a\n", "A. ", "- a\n"])
+async def test_no_more_sentences_are_ranked_than_a_text_of_this_length_has(
+    line: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ranking takes its time by the sentence: a text of nothing else would take a hundred times as long."""
+    ranked: list[str] = []
+    original = extractive.lede.summarize
+
+    def summarize(text: str, **options: Any) -> Any:
+        ranked.append(text)
+        return original(text, **options)
+
+    monkeypatch.setattr(extractive.lede, "summarize", summarize)
+    await offline(line * (65536 // len(line)))
+    (text,) = ranked
+    assert text == line * 1000
+
+
+async def test_clients_have_turns_at_the_ranking(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever uploads one document does not wait behind all those of who uploads many."""
+    order: list[str] = []
+    threads = threading.Event()
+
+    def summarize(text: str, **_options: Any) -> Any:
+        threads.wait(10)
+        order.append(text[:5])
+        return SimpleNamespace(summary="A summary.")
+
+    monkeypatch.setattr(extractive.lede, "summarize", summarize)
+    summarizer = ExtractiveSummarizer(200)
+
+    async def summary_for(client_id: str) -> None:
+        enter_request(RequestContext("0f8fad5b-d9cb-469f-a165-70867728950e", client_id))
+        await summarizer.summarize(f"{client_id:5}" + "x" * 2000)
+
+    asked = [asyncio.create_task(summary_for("many")) for _ in range(20)]
+    await asyncio.sleep(0)
+    asked.append(asyncio.create_task(summary_for("few")))
+    await asyncio.sleep(0)
+    threads.set()
+    await asyncio.gather(*asked)
+    assert order.index("few  ") <= 4

@@ -105,6 +105,7 @@ def test_public_keys_are_read(text: str) -> None:
     [
         ("", "no public key"),
         ("{}", "no JWKS"),
+        *((text, "no JWKS") for text in ('{"keys": [1]}', '{"keys": null}', "{" * 9000)),
         ('{"keys": []}', "no public key"),
         ('{"keys": [{"kty": "oct", "k": "c2VjcmV0"}]}', "no public key"),
         (RSA.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode(), "private key"),
@@ -197,6 +198,15 @@ async def test_the_leeway_is_for_clocks_that_differ(tmp_path: Path) -> None:
     with pytest.raises(Unauthenticated, match="expired"):
         await verifier(KeyFile(file, ALGORITHMS)).subject_of(late)
     assert await verifier(KeyFile(file, ALGORITHMS), leeway=2e9).subject_of(late) == "ada"
+
+
+@pytest.mark.parametrize("subject", ["", "x" * 256, "a\0b", "a\nb", "\ud800"], ids=ascii)
+async def test_a_subject_that_nobody_can_have_is_nobodys(subject: str, tmp_path: Path) -> None:
+    """Else whoever the issuer knows could make the data store complain."""
+    file = tmp_path / "keys"
+    file.write_text(jwks())
+    with pytest.raises(Unauthenticated):
+        await verifier(KeyFile(file, ALGORITHMS)).subject_of(token(subject))
 
 
 # ---- principals

@@ -60,10 +60,22 @@ def test_what_is_safe_starts(settings: type[ServiceSettings]) -> None:
         (DataStoreSettings, "API_KEY_PEPPER", "short"),
         (DataStoreSettings, "DATABASE_URL", "postgresql://robin:robin-demo-only@127.0.0.1/robin"),
         (DataStoreSettings, "MIGRATION_DATABASE_URL", "postgresql://robin:robin-demo-only@127.0.0.1/robin"),
+        (DataStoreSettings, "DATABASE_URL", "postgresql://robin@127.0.0.1/robin?password=robin-demo%2Donly"),
+        (DocumentApiSettings, "JWT_JWKS_URL", "http://issuer.example/jwks"),
         *(
             (settings, f"OTEL_EXPORTER_OTLP{signal}_ENDPOINT", "http://collector.example:4317")
             for settings in SERVICES
             for signal in ("", "_TRACES", "_METRICS", "_LOGS")
+        ),
+        *(
+            (DocumentApiSettings, "OTEL_EXPORTER_OTLP_ENDPOINT", value)
+            for value in (
+                "collector:4317",
+                "//collector:4317",
+                "grpc://collector:4317",
+                "http://[bad",
+                "HTTP://elsewhere",
+            )
         ),
     ],
 )
