@@ -19,7 +19,7 @@ SECURITY_SCHEMES: Final[Mapping[str, Any]] = {SCHEME: {"type": "http", "scheme":
 
 def tokens_of(setting: SecretStr | None) -> Sequence[str]:
     """Return the tokens of the setting SERVICE_TOKEN, the one to send first; none where it is not set."""
-    return setting.get_secret_value().split(",") if setting is not None else ()
+    return [token.strip() for token in setting.get_secret_value().split(",")] if setting is not None else []
 
 
 class ServiceGate:

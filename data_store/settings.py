@@ -11,6 +11,8 @@ from observability.fields import INT64_MAX
 from observability.service import DEMONSTRATION, AuthMode, ServiceSettings, check_secret, is_production
 
 _DRIVERS: Final = ("postgresql", "postgresql+psycopg2")
+# The admin command line waits so long after it has withdrawn something: no data store can have told a longer time.
+MAX_CREDENTIAL_CACHE_SECONDS: Final = 5.0
 
 
 class DataStoreSettings(ServiceSettings):
@@ -65,7 +67,7 @@ class DataStoreSettings(ServiceSettings):
     credential_cache_seconds: float = Field(
         1.0,
         ge=0,
-        le=3600,
+        le=MAX_CREDENTIAL_CACHE_SECONDS,
         description="How long document_api may believe what it was told of a credential: a revoked one is refused after that",
     )
 

@@ -21,6 +21,10 @@ from local_stack.state import State
 DATABASE = "robin"
 ROLE = "robin"  # owns the tables: migrations and the admin command line
 SERVICE_ROLE = "robin_service"  # owns nothing: what the data store runs as
+# Else everybody who may connect could own some.
+NO_LARGE_OBJECTS = (
+    "REVOKE EXECUTE ON FUNCTION lo_create(oid), lo_creat(integer), lo_from_bytea(oid, bytea) FROM PUBLIC"
+)
 
 
 def _wheel() -> Path:
@@ -106,6 +110,7 @@ class Cluster:
             f"ALTER ROLE {SERVICE_ROLE} LOGIN NOINHERIT NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION"
             f" NOBYPASSRLS PASSWORD '{password}'",
         )
+        self._run_alone(self.data, NO_LARGE_OBJECTS, database=DATABASE)
 
     def refusal(self, role: str, password: str) -> str | None:
         """Return why the running server does not let a role in, None when it does."""
@@ -134,9 +139,9 @@ class Cluster:
             stop_seconds=30,
         )
 
-    def _run_alone(self, data: Path, *statements: str) -> None:
+    def _run_alone(self, data: Path, *statements: str, database: str = "postgres") -> None:
         """Run statements as the superuser, who cannot log in, while no server runs."""
-        command = [str(self.programs / "postgres"), "--single", "-D", str(data), "postgres"]
+        command = [str(self.programs / "postgres"), "--single", "-D", str(data), database]
         errors = self._run(command, stdin="".join(f"{statement}\n" for statement in statements))
         if "ERROR" in errors:
             raise StackError(f"PostgreSQL could not be prepared: {errors}")

@@ -97,7 +97,7 @@ class ServiceSettings(BaseSettings):
                 )
             return None
         for token in value.get_secret_value().split(","):
-            check_secret(token, info)
+            check_secret(token.strip(), info)
         return value
 
     @model_validator(mode="after")

@@ -19,4 +19,6 @@ ALTER ROLE robin_service LOGIN NOINHERIT NOSUPERUSER NOCREATEDB NOCREATEROLE NOR
 SELECT 'CREATE DATABASE robin OWNER robin'
 WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = 'robin') \gexec
 ALTER ROLE postgres PASSWORD NULL;
+\connect robin
+REVOKE EXECUTE ON FUNCTION lo_create(oid), lo_creat(integer), lo_from_bytea(oid, bytea) FROM PUBLIC;
 SQL

@@ -19,7 +19,7 @@ from data_store.admin.errors import AdminError
 from data_store.admin.output import as_json
 from data_store.admin.registry import Registry
 from data_store.migrations import HEAD
-from data_store.settings import DataStoreSettings
+from data_store.settings import MAX_CREDENTIAL_CACHE_SECONDS, DataStoreSettings
 from observability.service import load_settings
 
 _FAILED: Final = 1
@@ -29,18 +29,18 @@ _INTERRUPTED: Final = 130
 def main(arguments: Sequence[str]) -> int:
     """Run a command and return its exit code; what fails is one line on stderr."""
     whole = parser()
-    options = whole.parse_args(arguments)
-    check(options, whole)
-    settings = load_settings(DataStoreSettings)
     try:
+        options = whole.parse_args(arguments)
+        check(options, whole)
+        settings = load_settings(DataStoreSettings)
         with _transaction(settings) as connection:
             context = Context(
                 Registry(connection, f"cli:{_os_user()}"),
                 settings.api_key_pepper.get_secret_value(),
-                settings.credential_cache_seconds,
+                MAX_CREDENTIAL_CACHE_SECONDS,
             )
             answer = COMMANDS[options.command](options, context)
-        _let_go(answer, settings.credential_cache_seconds)
+        _let_go(answer, MAX_CREDENTIAL_CACHE_SECONDS)
     except AdminError as error:
         return _fail(str(error), _FAILED)
     except KeyboardInterrupt:

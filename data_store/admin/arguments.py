@@ -2,6 +2,7 @@
 
 import argparse
 import re
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Final, NoReturn
@@ -9,10 +10,11 @@ from typing import Final, NoReturn
 from access.roles import Role
 from data_store.credentials.keys import prefix_of
 from data_store.credentials.schemas import MAX_SUBJECT_CHARS
-from observability.context import CLIENT_ID_PATTERN
+from observability.context import is_client_id
 from observability.fields import INT64_MAX
 
 DEFAULT: Final = "default"
+STANDARD_INPUT: Final = "-"
 KINDS: Final = ("clients", "users", "keys")
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _MAX_TEXT_CHARS: Final = 255
@@ -40,9 +42,9 @@ class Parser(argparse.ArgumentParser):
 
 def client_id(text: str) -> str:
     """Return a client's id."""
-    if not re.fullmatch(CLIENT_ID_PATTERN.strip("^$"), text):
+    if not is_client_id(text):
         raise argparse.ArgumentTypeError(
-            f"{text!r} is no client's id: letters, digits and ._- only, 128 at most, a letter or digit first"
+            f"{text!r} is no client's id: letters, digits and ._- only, 128 at most, a letter or digit first, no API key"
         )
     return text
 
@@ -98,11 +100,11 @@ def expiry_at(text: str) -> datetime:
 
 
 def key_prefix(text: str) -> str:
-    """Return the prefix of a key; what is not one is never echoed, for it may be a secret."""
-    prefix = prefix_of(text)
+    """Return the prefix of a key, read from standard input for `-`; what is not one is never echoed, for it may be a secret."""
+    prefix = prefix_of(sys.stdin.readline().strip() if text == STANDARD_INPUT else text)
     if prefix is None:
         raise argparse.ArgumentTypeError(
-            "not a key: give its prefix (12 hexadecimal digits), or the whole key"
+            "not a key: give its prefix (12 hexadecimal digits), or - and the whole key on standard input"
         )
     return prefix
 
@@ -204,7 +206,13 @@ def _add_key_commands(command: _Command) -> None:
     )
     issuer.add_argument("--quiet", action="store_true", help="print the key alone, on one line")
     revoker = command("revoke-key", "let a key in no more; returns when no instance accepts it any longer")
-    revoker.add_argument("prefix", metavar="PREFIX", type=key_prefix, help="or the whole key")
+    revoker.add_argument(
+        "prefix",
+        metavar="PREFIX",
+        type=key_prefix,
+        help=f"12 hexadecimal digits; {STANDARD_INPUT}: the whole key is read from standard input, where no other user"
+        " of the machine and no shell's history sees it",
+    )
 
 
 def _add_user(command: argparse.ArgumentParser) -> None:

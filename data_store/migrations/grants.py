@@ -32,6 +32,12 @@ _LACKS: Final = text(
     ") OR EXISTS ("
     " SELECT FROM unnest(CAST(:functions AS text[])) AS function WHERE NOT has_function_privilege(:role, function, 'EXECUTE'))"
 )
+# PostgreSQL lets everybody make temporary tables, which a session finds before all others: one named as a table of ours
+# would be taken for it by whoever has that connection next. Only the database's owner can forbid it.
+_PUBLIC_MAY_CREATE: Final = text(
+    "SELECT has_database_privilege('public', oid, 'TEMPORARY, CREATE') AND pg_has_role(datdba, 'USAGE')"
+    " FROM pg_database WHERE datname = current_database()"
+)
 _POWERS: Final = text(
     "SELECT rolsuper, rolbypassrls, EXISTS ("
     " SELECT FROM pg_class WHERE relnamespace = CAST(current_schema() AS regnamespace)"
@@ -48,15 +54,16 @@ class _Privilege:
 
 
 def lacks_grants(connection: Connection, role: str) -> bool:
-    """Tell whether a role may not do all that the service does."""
+    """Tell whether a role may not do all that the service does, or everybody may do more."""
     each = [(one.table, column, one.privilege) for one in _privileges() for column in one.columns]
     tables, columns, privileges = (list(names) for names in zip(*each, strict=True))
     values = {"role": role, "tables": tables, "columns": columns, "privileges": privileges}
-    return bool(connection.scalar(_LACKS, {**values, "functions": list(FUNCTIONS)}))
+    lacks = connection.scalar(_LACKS, {**values, "functions": list(FUNCTIONS)})
+    return bool(lacks or connection.scalar(_PUBLIC_MAY_CREATE))
 
 
 def grant(connection: Connection, role: str) -> None:
-    """Let a role do what the service does; to be committed by the caller."""
+    """Let a role do what the service does, and nobody make tables beside; to be committed by the caller."""
     quote = connection.dialect.identifier_preparer.quote
     schema = quote(str(connection.scalar(text("SELECT current_schema()"))))
     given = [
@@ -66,6 +73,9 @@ def grant(connection: Connection, role: str) -> None:
     given += [f"USAGE ON SCHEMA {schema}", *(f"EXECUTE ON FUNCTION {function}" for function in FUNCTIONS)]
     for one in given:
         connection.execute(text(f"GRANT {one} TO {quote(role)}"))
+    if connection.scalar(_PUBLIC_MAY_CREATE):
+        database = quote(str(connection.scalar(text("SELECT current_database()"))))
+        connection.execute(text(f"REVOKE TEMPORARY, CREATE ON DATABASE {database} FROM PUBLIC"))
 
 
 def power_over_policies(connection: Connection) -> str | None:

@@ -38,7 +38,7 @@ def records_router(documents: DocumentRepository) -> APIRouter:
         """Return a document's record."""
         document = await documents.get(client_id, doc_id, actor=_actor(request))
         if document is None:
-            raise NotFound(f"Client {client_id} has no document {doc_id}.")
+            raise NotFound("The client has no such document.")  # recorded, and the number may be a card's
         return _json(document, 200)
 
     return router

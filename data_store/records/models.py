@@ -50,6 +50,7 @@ clients: Final = Table(
     Column("max_documents", BigInteger),
     Column("max_stored_bytes", BigInteger),
     _time_column("disabled_at"),
+    CheckConstraint("stored_documents >= 0 AND stored_bytes >= 0", name="counters_are_counts"),
     CheckConstraint("max_documents >= 0 AND max_stored_bytes >= 0", name="limits_are_limits"),
     CheckConstraint("id ~ '^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$'", name="id_is_valid"),
 )

@@ -76,6 +76,8 @@ class PostgreSQL:
         """Create a database that no other test uses, and return its name."""
         name = f"test_{next(self._numbers)}"
         self.execute(f"CREATE DATABASE {name} TEMPLATE {template} OWNER {OWNER}")
+        if template == MIGRATED:  # what is granted on a database itself is not copied with it
+            self.execute(f"REVOKE TEMPORARY ON DATABASE {name} FROM PUBLIC")
         return name
 
     def count(self, database: str, table: str) -> int:

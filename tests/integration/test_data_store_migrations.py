@@ -233,12 +233,22 @@ def test_a_service_role_is_let_at_the_tables_also_of_a_migrated_database(
         f"REVOKE SELECT (filename) ON document_metadata FROM {SERVICE}",  # noqa: S608  no SELECT
         f"REVOKE EXECUTE ON FUNCTION principal_by_key(text, bytea) FROM {SERVICE}",
         f"REVOKE ALL ON ALL TABLES IN SCHEMA public FROM {SERVICE}",
+        f"GRANT TEMPORARY ON DATABASE {database} TO PUBLIC",  # as of every new database
     ):
         postgresql.execute(revoked, database=database)
         assert not is_migrated(owner_url, wait_seconds=0, service_role=SERVICE)
         migrate(owner_url, wait_seconds=0, service_role=SERVICE)
         assert is_migrated(owner_url, wait_seconds=0, service_role=SERVICE)
     assert is_migrated(postgresql.url(database), wait_seconds=0)
+
+
+def test_an_owner_of_tables_alone_is_content_with_what_it_can_grant(
+    postgresql: PostgreSQL, database: str, owner_url: str
+) -> None:
+    """What everybody may in a database, only the database's own owner takes back."""
+    postgresql.execute(f"ALTER DATABASE {database} OWNER TO postgres")
+    postgresql.execute(f"GRANT TEMPORARY ON DATABASE {database} TO PUBLIC")
+    assert is_migrated(owner_url, wait_seconds=0, service_role=SERVICE)
 
 
 def test_instances_that_grant_at_once_do_it_one_after_the_other(

@@ -30,6 +30,10 @@ POWERS: Final = (
     "SELECT rolcanlogin, rolinherit, rolsuper, rolcreatedb, rolcreaterole, rolreplication, rolbypassrls"
     " FROM pg_roles WHERE rolname = '{}'"
 )
+LARGE_OBJECTS: Final = (
+    "SELECT oid::regprocedure FROM pg_proc WHERE proname IN ('lo_create', 'lo_creat', 'lo_from_bytea', 'lo_import')"
+    " AND has_function_privilege('robin_service', oid, 'EXECUTE')"
+)
 NO_POWERS: Final = (True, False, False, False, False, False, False)
 
 
@@ -90,6 +94,8 @@ class TestLocalStack:
         assert "authentication failed" in (cluster.refusal(postgres.SERVICE_ROLE, password) or "")
         up._start_database(cluster)
         assert as_service(state, settings, POWERS.format(postgres.SERVICE_ROLE)) == [NO_POWERS]
+        with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+            as_service(state, settings, "SELECT lo_create(0)")
         started = as_service(state, settings, "SELECT pg_postmaster_start_time()")
         up._start_database(cluster)
         assert as_service(state, settings, "SELECT pg_postmaster_start_time()") == started
@@ -178,6 +184,7 @@ class TestDocker:
         server.execute("ALTER ROLE postgres PASSWORD 'of the image'")
         self.run(server, "of the owner")
         assert server.execute(POWERS.format("robin_service")) == [NO_POWERS]
+        assert server.execute(LARGE_OBJECTS, database="robin") == []
         assert server.execute("SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = 'robin'") == [
             ("robin",)
         ]

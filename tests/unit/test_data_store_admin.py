@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+import io
 import json
 import re
 from datetime import UTC, datetime, timedelta
@@ -66,6 +67,7 @@ class TestArguments:
             (("create-client", "../acme"), "'../acme' is no client's id"),
             (("create-client", "acme\n"), "'acme\\n' is no client's id"),
             (("create-client", "a" * 129), "is no client's id"),
+            (("create-client", f"robin_{'0a' * 6}_{'b' * 64}"), "is no client's id"),
             (("create-client", "acme", "--max-bytes", "-1"), "--max-bytes: "),
             (("create-client", "acme", "--max-bytes", "1e9"), "'1e9' is neither a number nor 'default'"),
             (("create-client", "acme", "--max-bytes", str(2**63)), "is neither a number nor 'default'"),
@@ -112,6 +114,26 @@ class TestArguments:
     def test_a_whole_key_is_revoked_by_its_prefix(self) -> None:
         """Nothing else of it goes any further."""
         assert parsed("revoke-key", str(KEY))["prefix"] == KEY.prefix
+
+    @pytest.mark.parametrize("line", [f"{KEY}\n", f"  {KEY}", f"{KEY.prefix}\n"])
+    def test_a_whole_key_is_read_from_standard_input(
+        self, monkeypatch: pytest.MonkeyPatch, line: str
+    ) -> None:
+        """Where neither `ps` nor a shell's history shows it."""
+        monkeypatch.setattr("sys.stdin", io.StringIO(line))
+        assert parsed("revoke-key", "-")["prefix"] == KEY.prefix
+
+    @pytest.mark.parametrize("line", ["", "\n", KEY.secret])
+    def test_what_is_no_key_on_standard_input_is_not_echoed_either(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], line: str
+    ) -> None:
+        """One line says what is wanted."""
+        monkeypatch.setattr("sys.stdin", io.StringIO(line))
+        with pytest.raises(SystemExit):
+            parsed("revoke-key", "-")
+        told = capsys.readouterr().err
+        assert "not a key: " in told
+        assert KEY.secret not in told
 
     def test_limits_that_are_not_given_are_not_touched(self) -> None:
         """And the data store's own can be asked for again."""

@@ -16,7 +16,8 @@ _TABLES: Final = ("clients", "users", "document_metadata", "api_keys", "audit_lo
 _POLICIES: Final = {
     "clients": f"USING (id = {_TENANT})",
     "document_metadata": f"USING (client_id = {_TENANT})",
-    "audit_log": f"FOR INSERT WITH CHECK (client_id = {_TENANT})",
+    # What the command line does is for the owner alone to write down.
+    "audit_log": f"FOR INSERT WITH CHECK (client_id = {_TENANT} AND action IN ('document.create', 'document.read'))",
 }
 # Run as their owner, who sees all tenants: they answer one question each, to whoever may ask it.
 _FUNCTION: Final = """
@@ -93,6 +94,9 @@ def _count_and_limit_clients() -> None:
     for name in ("max_documents", "max_stored_bytes"):
         op.add_column("clients", sa.Column(name, sa.BigInteger))
     op.add_column("clients", _time("disabled_at"))
+    op.create_check_constraint(
+        "counters_are_counts", "clients", "stored_documents >= 0 AND stored_bytes >= 0"
+    )
     op.create_check_constraint("limits_are_limits", "clients", "max_documents >= 0 AND max_stored_bytes >= 0")
     op.execute(
         """
