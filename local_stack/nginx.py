@@ -47,6 +47,9 @@ class LoadBalancer:
     tls: EdgeTls | None = None
     auth_mode: str = "open"
     requests_per_second: int = Settings.model_fields["edge_requests_per_second"].default
+    requests_per_second_per_address: int = Settings.model_fields[
+        "edge_requests_per_second_per_address"
+    ].default
     connections_per_address: int = Settings.model_fields["edge_connections_per_address"].default
 
     @property
@@ -104,6 +107,7 @@ class LoadBalancer:
             "NGINX_HSTS": f"max-age={self.tls.hsts_seconds}" if self.tls else "",
             "NGINX_AUTH_MODE": self.auth_mode,
             "NGINX_REQUESTS_PER_SECOND": str(self.requests_per_second),
+            "NGINX_ADDRESS_REQUESTS_PER_SECOND": str(self.requests_per_second_per_address),
             "NGINX_CONNECTIONS": str(self.connections_per_address),
             "NGINX_ACCESS_LOG": str(self.access_log),
             "NGINX_MAX_UPLOAD_BYTES": str(self.max_upload_bytes),

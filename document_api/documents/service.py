@@ -64,9 +64,10 @@ class DocumentService:
 
     async def retrieve(self, client_id: str, document_id: int) -> Document:
         """Return a document of this client; raises NotFound, or Problem for the data store."""
-        with self._telemetry.step(Span.RETRIEVE_DOCUMENT, {Attribute.DOCUMENT_ID: document_id}, outcome=True):
+        with self._telemetry.step(Span.RETRIEVE_DOCUMENT, outcome=True) as step:
             async with self._limits.turn(client_id, Work.RECORD):
                 document = await self._store.find(client_id, document_id)
+            step.set(Attribute.DOCUMENT_ID, document.id)  # one that is not there may be any number: a card's
             if current_actor() is not None:
                 context = _audited(Action.DOCUMENT_READ, document_id)
                 logger.info("Document read", extra={"context_data": context})

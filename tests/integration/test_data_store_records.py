@@ -74,7 +74,7 @@ def test_another_clients_document_is_the_same_404_as_none(data_store: httpx.Clie
     mine = data_store.post(DOCUMENTS, json=DOCUMENT).json()["id"]
     others = assert_problem(data_store.get(f"/clients/other/documents/{mine}"), 404)
     none = assert_problem(data_store.get("/clients/other/documents/999"), 404)
-    assert others["detail"] == f"Client other has no document {mine}."
+    assert others["detail"] == "The client has no such document."
     assert others["detail"].replace(f"{mine}", "999") == none["detail"]
     assert others.keys() == none.keys()
 

@@ -390,6 +390,12 @@ class TestAccessLog:
             ("/clients/alice@example.org/documents/7", "unmatched", ""),
             ("/clients/acme/documents/7/4111111111111111", "unmatched", ""),
             ("/clients/acme/documents/41111111111111114111", "unmatched", ""),
+            ("/clients/acme/documents/4111111111111111?x=1", "unmatched", "acme"),
+            (f"/clients/{A_KEY}/documents/7", "unmatched", ""),
+            (f"/clients/x{A_KEY.upper()}/upload-document", "unmatched", ""),
+            (f"/clients/{A_KEY.replace('_', '%5f')}/documents/7", "unmatched", ""),
+            ("/%63lients/acme/documents/7", "unmatched", "acme"),
+            ("/clients/acme//upload%2Ddocument?of=alice", "unmatched", "acme"),
             ("/clients/acme", "unmatched", ""),
             ("/Alice%20Example", "unmatched", ""),
             ("/_problem", "unmatched", ""),
@@ -401,6 +407,13 @@ class TestAccessLog:
         context = record["context_data"]
         assert (context["path"], context["client_id"]) == (path, client_id)
         assert record["log_message"] == f"GET {path} {context['status']}"
+
+    def test_whose_document_it_was_is_known_when_no_service_answers(self, edge: Edge) -> None:
+        """An error page has another path, and a path with escapes is not written."""
+        for upstream in edge.upstreams:
+            upstream.close()
+        record = edge.log_line(edge.request("GET", "/%63lients/acme/documents/7").correlation_id)
+        assert (record["context_data"]["status"], record["context_data"]["client_id"]) == (502, "acme")
 
     def test_an_unknown_method_is_not_written(self, edge: Edge) -> None:
         """It is whatever a client sent."""
@@ -500,7 +513,11 @@ class TestHardening:
         says = {"Cache_Control": upstream_says} if upstream_says else {}
         for upstream in edge.upstreams:
             upstream.answer = reply(200, b"{}", **says)
-        for method, path in (("GET", DOCUMENT), ("PUT", UPLOAD), ("GET", "/clients"), ("BREW", DOCUMENT)):
+        odd = [
+            ("GET", path)
+            for path in ("/clients", "/%63lients/acme/documents/7", "//clients/acme/documents/7")
+        ]
+        for method, path in (("GET", DOCUMENT), ("PUT", UPLOAD), ("BREW", DOCUMENT), *odd):
             assert edge.request(method, path).header("Cache-Control") == ["no-store"], path
         assert edge.request("GET", "/docs").header("Cache-Control") == [upstream_says][: len(says)]
 
@@ -596,8 +613,8 @@ class TestFloodGuard:
         ("mine", "others"),
         [
             ({"X-API-Key": A_KEY}, {"X-API-Key": ANOTHER_KEY}),
-            ({"Authorization": "Bearer one"}, {"Authorization": "Bearer two"}),
-            ({"X-API-Key": A_KEY, "Authorization": "Bearer a"}, {"X-API-Key": ANOTHER_KEY}),
+            ({"Authorization": f"Bearer {'a' * 90}one"}, {"Authorization": f"Bearer {'a' * 90}two"}),
+            ({"X-API-Key": A_KEY, "Authorization": f"Bearer {'a' * 90}"}, {"X-API-Key": ANOTHER_KEY}),
             ({}, {"X-API-Key": ANOTHER_KEY}),
         ],
     )
@@ -613,10 +630,45 @@ class TestFloodGuard:
         assert [answer.header("Retry-After") for answer in refused] == [["2"]] * len(refused)
         assert edge.request("GET", DOCUMENT, headers=others).status == 200
 
+    def test_an_address_has_a_rate_with_all_its_credentials(
+        self, tmp_path: Path, upstreams: list[Upstream]
+    ) -> None:
+        """Another one in each request makes no more of them."""
+        port = free_port()
+        limits = {"requests_per_second": 1000, "requests_per_second_per_address": 1}
+        balancer = load_balancer(tmp_path, port, upstreams, auth_mode="required", **limits)
+        balancer.write()
+        shown = [{"X-API-Key": f"{A_KEY[:-2]}{n:02x}"} for n in range(24)]
+        with running(balancer, port, upstreams) as edge, ThreadPoolExecutor(12) as pool:
+            answers = list(pool.map(lambda headers: edge.request("GET", DOCUMENT, headers=headers), shown))
+        assert {answer.status for answer in answers} == {200, 429}
+        assert {answer.problem["status"] for answer in answers if answer.status != 200} == {429}
+
+    def test_made_up_tokens_take_nobodys_room(self, tmp_path: Path, upstreams: list[Upstream]) -> None:
+        """However long they are, and however many: the oldest is forgotten, and nobody refused."""
+        port = free_port()
+        limits = {"requests_per_second": 1000, "requests_per_second_per_address": 100_000}
+        balancer = load_balancer(tmp_path, port, upstreams, auth_mode="required", **limits)
+        balancer.write()
+        site = balancer.config_dir / "robin.conf"
+        text, count = re.subn("zone=credentials:10m", "zone=credentials:32k", site.read_text())
+        assert count == 1
+        site.write_text(text)
+        sizes = (7600, 64, 1000, 300)
+        tokens = [{"Authorization": f"Bearer {n:0{sizes[n % 4]}}"} for n in range(400)]
+        with running(balancer, port, upstreams) as edge:
+            answers = {
+                edge.request("GET", DOCUMENT, headers=headers).status
+                for headers in (*tokens, {"X-API-Key": A_KEY})
+            }
+            said = edge.said.read_text()
+        assert (answers, said) == ({200}, "")
+
     def test_what_is_no_credential_counts_for_its_address(self, edge: Edge) -> None:
         """Something else in each request, and another path, make no more of them."""
         odd = [{"X-API-Key": f"{A_KEY}{n}"} for n in range(4)] + [
-            {"Authorization": f"Basic {n}"} for n in range(4)
+            *({"Authorization": f"Basic {n}"} for n in range(2)),
+            *({"Authorization": f"Bearer {n}"} for n in range(2)),  # shorter than any signature
         ]
         with ThreadPoolExecutor(8) as pool:
             answers = pool.map(
@@ -627,7 +679,8 @@ class TestFloodGuard:
     def test_in_open_mode_nobody_is_limited(self, tmp_path: Path, upstreams: list[Upstream]) -> None:
         """The demonstration and the benchmarks come from one address."""
         port = free_port()
-        balancer = load_balancer(tmp_path, port, upstreams, requests_per_second=1)
+        limits = {"requests_per_second": 1, "requests_per_second_per_address": 1}
+        balancer = load_balancer(tmp_path, port, upstreams, **limits)
         balancer.write()
         with running(balancer, port, upstreams) as edge, ThreadPoolExecutor(8) as pool:
             assert {*pool.map(lambda _: edge.request("GET", DOCUMENT).status, range(24))} == {200}

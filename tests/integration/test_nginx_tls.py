@@ -279,6 +279,7 @@ class TestPlainHttp:
         """308 keeps all of them; no service sees anything of it."""
         answer = edge.plain.request(method, target, headers={"Host": f"localhost:{edge.plain.port}"})
         assert (answer.status, answer.header("Location")) == (308, [f"https://localhost:{edge.port}{target}"])
+        assert answer.problem["title"] == "Permanent Redirect"
         assert answer.header("Strict-Transport-Security") == []  # RFC 6797: never without TLS
         assert received(edge.plain) == []
 
@@ -309,6 +310,14 @@ class TestPlainHttp:
     def test_health_is_answered(self, edge: Secure, path: str) -> None:
         """To the health check of its container, and to probes."""
         assert edge.plain.request("GET", path).status == 200
+
+    @pytest.mark.parametrize("header", ["Authorization", "X-API-Key"])
+    def test_no_credential_is_taken_in_plain_text(self, edge: Edge, header: str) -> None:
+        """Not for health either, though an error stays one."""
+        answer = edge.plain.request("GET", "/health", headers={header: "a"})
+        assert (answer.status, received(edge.plain)) == (308, [])
+        broken = f"GET /health HTTP/1.1\r\nHost: r\r\n{header}: a\r\nContent-Length: x\r\n\r\n"
+        assert edge.plain.raw(broken.encode()).problem["title"] == "Bad Request"
 
     def test_at_the_port_of_https_it_is_told_what_is_wrong(self, edge: Secure) -> None:
         """As any other error, with an ID that the log has."""

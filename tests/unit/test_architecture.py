@@ -11,7 +11,7 @@ import pytest
 from data_store.settings import DataStoreSettings
 from document_api.settings import DocumentApiSettings
 from observability import context, signals
-from observability.context import CLIENT_ID_PATTERN
+from observability.context import API_KEY_INSIDE, CLIENT_ID_PATTERN
 from observability.database import TENANT_SETTING
 from observability.service import ServiceSettings
 
@@ -261,6 +261,8 @@ def test_the_rules_for_ids_are_the_same_at_the_edge_in_the_services_and_in_the_d
     client_id = CLIENT_ID_PATTERN.strip("^$")
 
     assert f"/clients/{client_id}/" in edge
+    assert edge.count(client_id) == edge.count("[A-Za-z0-9][") == 2
+    assert edge.count(f'"~*^[^?]*{API_KEY_INSIDE}"') == 2
     assert f"'^{client_id}$'" in schema
     assert f"'^{client_id}$'" in migration
     assert f'"~^{context._UUID4.pattern}' + r'\z"' in edge

@@ -189,6 +189,8 @@ STRANGE_PATHS = {
     f"/clients/acme/things/{API_KEY}": "/clients/acme/things/{doc_id}",
     f"/clients/acme/things/{MAIL}?mail={MAIL}": "/clients/acme/things/{doc_id}",
     f"/clients/{MAIL}/things/{JWT}": "/clients/{client_id}/things/{doc_id}",
+    f"/clients/{API_KEY}/things/7": "/clients/{client_id}/things/7",
+    f"/clients/x{API_KEY.upper()}/things/7": "/clients/{client_id}/things/7",
     f"/clients/acme/things/7/{MAIL}": None,
     f"/{MAIL}": None,
     f"/clients/{MAIL}/things/7/": None,
@@ -206,6 +208,17 @@ async def test_a_path_is_recorded_in_the_shape_of_its_route(
     (span,) = telemetry.spans()
     assert (span.attributes or {}).get("url.path") == recorded
     assert_clean(telemetry)
+
+
+async def test_a_number_as_long_as_a_cards_is_not_recorded(
+    client: httpx.AsyncClient, telemetry: TelemetrySpy
+) -> None:
+    """13 digits or more, though a document could have it."""
+    for number in (CARD.replace(" ", ""), "4111111111111", "411111111111"):
+        assert (await client.get(f"/clients/acme/things/{number}")).status_code == 200
+
+    recorded = [(span.attributes or {})["url.path"] for span in telemetry.spans()]
+    assert recorded == [*["/clients/acme/things/{doc_id}"] * 2, "/clients/acme/things/411111111111"]
 
 
 PRIVATE_HEADERS = {
