@@ -22,7 +22,7 @@ from observability_checks.counters import Series
 from observability_checks.models import SpanRecord
 
 TABLE = "document_metadata"
-_KNOWN_PATH = re.compile(r"/clients/[^/]+/(upload-document|documents/\d+)")
+_KNOWN_PATH = re.compile(r"/clients/[^/]+/(upload-document|documents/\d{1,12})")
 Values = Mapping[str, object]
 # Spans that a request makes, by service and name in the contract, with what is known of their attributes.
 Steps = Mapping[tuple[Source, str], Values]

@@ -149,7 +149,11 @@ SPANS: Final = (
     ),
     _span(CHAT_SPAN, _API, Span.LLM_SUMMARIZATION, kind=Kind.CLIENT, has=_GEN_AI, may_have=_ANSWERED),
     _span(Span.STORE_METADATA, _API, Span.UPLOAD_DOCUMENT, has=(Attribute.DATABASE_OPERATION,)),
-    _span(Span.RETRIEVE_DOCUMENT, _API, REQUEST_SPAN, has=(Attribute.OUTCOME, Attribute.DOCUMENT_ID)),
+    _span(
+        *(Span.RETRIEVE_DOCUMENT, _API, REQUEST_SPAN),
+        has=(Attribute.OUTCOME,),
+        on_success=(Attribute.DOCUMENT_ID,),
+    ),
     _span(
         *(CALL_SPAN, _API, Span.AUTHENTICATE, Span.STORE_METADATA, Span.RETRIEVE_DOCUMENT),
         kind=Kind.CLIENT,
