@@ -30,6 +30,7 @@ SILENT: Mapping[str, str] = {
     "ALERTS": "nothing fires while all is well",
     "database_connection_pool_exhausted_total": "nobody waits 5 s for a connection",
     "telemetry_dropped_total": "nothing was dropped",
+    "tenant_limit_exceeded_total": "nobody is over a limit",
     'code!~"2..': "nothing was rejected",
     **dict.fromkeys(
         COLLECTOR_FAILURES, "appears with the first item; test_dashboard_queries knows the names"
