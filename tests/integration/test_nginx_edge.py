@@ -8,6 +8,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import pytest
 from local_stack.nginx import LoadBalancer
 from tests.edge import (
     MAX_UPLOAD_BYTES,
+    Answer,
     Edge,
     Upstream,
     die,
@@ -576,24 +578,30 @@ class TestSlowClients:
     def test_one_address_gets_its_connections_and_no_more(
         self, tmp_path: Path, upstreams: list[Upstream]
     ) -> None:
-        """Two uploads are under way; a third request is refused, and taken when one has ended."""
+        """Two uploads are under way; another request is refused, and taken when they have ended."""
         port = free_port()
         # An upload that is under way waits as long as this test does.
         limits = {"connections_per_address": 2, "proxy_read_timeout": "60s"}
         balancer = load_balancer(tmp_path, port, upstreams, **limits)
         balancer.write()
         with running(balancer, port, upstreams) as edge:
-            busy = [socket.create_connection(("127.0.0.1", port), timeout=10) for _ in range(2)]
-            head = f"PUT {UPLOAD} HTTP/1.1\r\nHost: r\r\nContent-Length: 100\r\n\r\nx"
-            for connection in busy:
-                connection.sendall(head.encode())
-            refused = eventually(
-                lambda: next((a for a in [edge.request("GET", DOCUMENT)] if a.status == 429), None),
-                "the third is refused",
-            )
-            assert (refused.problem["title"], refused.header("Retry-After")) == ("Too Many Requests", ["2"])
-            for connection in busy:
-                connection.close()
+            head = f"PUT {UPLOAD} HTTP/1.1\r\nHost: r\r\nContent-Length: 100\r\n\r\nx".encode()
+            with ExitStack() as busy:
+
+                def refused_beside_uploads() -> Answer | None:
+                    answer = edge.request("GET", DOCUMENT)
+                    if answer.status == 429:
+                        return answer
+                    # Of those that came before, one may have been refused beside the last of these questions.
+                    upload = busy.enter_context(socket.create_connection(("127.0.0.1", port), timeout=10))
+                    upload.sendall(head)
+                    return None
+
+                refused = eventually(refused_beside_uploads, "a request beside two uploads is refused")
+                assert (refused.problem["title"], refused.header("Retry-After")) == (
+                    "Too Many Requests",
+                    ["2"],
+                )
             eventually(lambda: edge.request("GET", DOCUMENT).status == 200, "there is room again")
 
 
