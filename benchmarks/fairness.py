@@ -1,6 +1,6 @@
 """Goal: while one client floods the system, another's p95 stays within twice of what it is alone.
 
-The whole local stack runs with AUTH_MODE=required and its default limits. A quiet client reads 20 and uploads 10
+The whole local stack runs with AUTH_MODE=required and its default limits. A quiet client reads 10 and uploads 5
 documents a second, open-loop: alone, and while another floods, in turn. A flood is open-loop with 1000 requests a second
 or closed-loop with 64 connections, has four keys, and comes from another address: reads, uploads, reads with keys that
 nobody has, and, for what the flood's generator takes from the machine by itself, the load balancer's own health. The
@@ -24,7 +24,7 @@ from benchmarks.stack import RunningStack, running_stack
 from benchmarks.vegeta import Attack, Vegeta
 
 QUIET, FLOODING = "quiet", "flooding"
-QUIET_RATES = {"GET": 20, "PUT": 10}  # requests a second
+QUIET_RATES = {"GET": 10, "PUT": 5}  # requests a second
 FLOOD_RATE = 1000
 FLOODING_KEYS = 4
 CONNECTIONS = 64

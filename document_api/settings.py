@@ -13,9 +13,9 @@ MULTIPART_ENVELOPE_BYTES: Final = 64 * 1024
 # Signatures that only the issuer can make: with a shared secret whoever verifies could as well sign.
 _ALGORITHMS: Final = frozenset({"RS256", "ES256", "EdDSA"})
 # Of each process where everybody says who he is; elsewhere one client may be all there are.
-_REQUESTS_PER_SECOND: Final = 100
+_REQUESTS_PER_SECOND: Final = 20
 _AT_ONCE: Final = 4
-_CONCURRENT_UPLOADS: Final = 8
+_CONCURRENT_UPLOADS: Final = 4
 
 
 class DocumentApiSettings(ServiceSettings):
@@ -59,8 +59,8 @@ class DocumentApiSettings(ServiceSettings):
     tenant_requests_per_second: int | None = Field(
         None,
         ge=0,
-        description="Requests a second that each client may send to each process of this service; 0: any number, which is"
-        f" the default with `AUTH_MODE=open`, else {_REQUESTS_PER_SECOND}",
+        description="Requests a second that each client may send to each process of this service, an upload being two; 0: any"
+        f" number, which is the default with `AUTH_MODE=open`, else {_REQUESTS_PER_SECOND}",
     )
     requests_at_once: int | None = Field(
         None,
@@ -75,7 +75,7 @@ class DocumentApiSettings(ServiceSettings):
         f" default with `AUTH_MODE=open`, else {_CONCURRENT_UPLOADS}",
     )
     wrong_credentials_per_second: int = Field(
-        100,
+        10,
         ge=0,
         description="Wrong credentials a second that each address may show to each process of this service; beyond, whoever"
         " was not let in within the last hour is refused unseen, after half a second; 0: any number",

@@ -34,14 +34,15 @@ class DocumentGate:
     async def admit(self, scope: Scope, permission: Permission) -> None:
         """Let a request pass; raises Problem (400, 401, 403, 404, 429), or what the data store's failure is."""
         client_id: str | None = scope["path_params"].get("client_id")
+        upload = permission is Permission.WRITE_DOCUMENTS
         if self._principals is not None and permission is not Permission.PUBLIC:
             principal = await self._identify(scope)
             # Of whose sender is known, his own client's, also where that is refused.
             if principal.client_id is not None:
-                self._limits.count_request(principal.client_id)
+                self._limits.count_request(principal.client_id, upload=upload)
             _authorize(principal, permission, client_id)
         elif client_id is not None:
-            self._limits.count_request(client_id)
+            self._limits.count_request(client_id, upload=upload)
 
     async def sees_everything(self, scope: Scope) -> bool:
         """Tell whether the sender of a health request may see all of it; raises Unauthenticated for a wrong credential."""

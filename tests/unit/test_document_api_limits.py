@@ -31,10 +31,10 @@ def make(telemetry: TelemetrySpy) -> Make:
     return made
 
 
-def taken(client_limits: TenantLimits, client: str) -> bool:
+def taken(client_limits: TenantLimits, client: str, *, upload: bool = False) -> bool:
     """Tell whether a request is let in."""
     try:
-        client_limits.count_request(client)
+        client_limits.count_request(client, upload=upload)
     except TooManyRequests:
         return False
     return True
@@ -48,10 +48,23 @@ class TestRate:
         client_limits = make(requests_per_second=3)
         assert [taken(client_limits, "acme") for _ in range(3)] == [True] * 3
         with pytest.raises(TooManyRequests) as refused:
-            client_limits.count_request("acme")
+            client_limits.count_request("acme", upload=False)
         told = int((refused.value.headers or {})["Retry-After"])
         assert told >= 1
         eventually(lambda: taken(client_limits, "acme"), seconds=told)
+
+    def test_an_upload_counts_as_two_requests(self, make: Make) -> None:
+        """It takes more of the machine; the refusal says so."""
+        client_limits = make(requests_per_second=5)
+        assert [taken(client_limits, "acme", upload=True) for _ in range(3)] == [True, True, False]
+        assert taken(client_limits, "acme")
+        with pytest.raises(TooManyRequests, match="may send 5 requests a second; an upload counts as 2"):
+            client_limits.count_request("acme", upload=True)
+
+    def test_whoever_may_send_one_request_a_second_may_upload(self, make: Make) -> None:
+        """Else no upload would ever be let in."""
+        client_limits = make(requests_per_second=1)
+        assert [taken(client_limits, "acme", upload=True) for _ in range(2)] == [True, False]
 
     def test_each_client_has_its_own(self, make: Make) -> None:
         """A flood of one is nothing to the other."""
@@ -250,7 +263,7 @@ SETTINGS = ("tenant_requests_per_second", "requests_at_once", "tenant_concurrent
     ("told", "limited"),
     [
         ({}, (None, None, None)),
-        ({"auth_mode": AuthMode.REQUIRED}, (100, 4, 8)),
+        ({"auth_mode": AuthMode.REQUIRED}, (20, 4, 4)),
         ({"auth_mode": AuthMode.REQUIRED, **dict.fromkeys(SETTINGS, 0)}, (None, None, None)),
         (dict.fromkeys(SETTINGS, 7), (7, 7, 7)),
     ],
