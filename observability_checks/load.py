@@ -19,6 +19,8 @@ from observability_checks.figures import Figures
 _TIMEOUT_SECONDS = 30.0
 # Every fifth request is an upload, the others ask for a document that is there.
 _UPLOAD_EVERY = 5
+# A client over its limits comes again when it is told to, so often.
+_MOST_TRIES = 30
 
 
 @dataclass(slots=True)
@@ -29,6 +31,9 @@ class LoadResult:
     latencies: dict[str, list[float]] = field(default_factory=lambda: {"PUT": [], "GET": []})
     answers: Counter[tuple[str, int]] = field(default_factory=Counter)
     failures: Counter[str] = field(default_factory=Counter)
+    put_off: Counter[str] = field(
+        default_factory=Counter
+    )  # by method: refused (429) by a service, and sent again
 
     def figures(self, *methods: str) -> Figures:
         """Figures of the requests with these methods."""
@@ -78,19 +83,28 @@ class Load:
     ) -> None:
         for number in numbers:
             method = "GET" if number % _UPLOAD_EVERY else "PUT"
-            started = time.perf_counter()
             status = await self._send(client, method, number, result)
-            result.latencies[method].append(time.perf_counter() - started)
             result.answers[method, status] += 1
             on_answer()
 
     async def _send(self, client: httpx.AsyncClient, method: str, number: int, result: LoadResult) -> int:
-        try:
-            answer = await self._request(client, method, number)
-        except httpx.HTTPError as error:
-            result.failures[f"{type(error).__name__}: {error}"] += 1
-            return 0
-        return answer.status_code
+        """Return the status of the last try, which alone is timed."""
+        for tries_left in reversed(range(_MOST_TRIES)):
+            started = time.perf_counter()
+            try:
+                answer = await self._request(client, method, number)
+            except httpx.HTTPError as error:
+                result.failures[f"{type(error).__name__}: {error}"] += 1
+                status, wait = 0, None
+            else:
+                status, wait = answer.status_code, _told_to_wait(answer)
+            if wait is None or not tries_left:
+                break
+            if "traceresponse" in answer.headers:  # nginx's own are counted in no service
+                result.put_off[method] += 1
+            await asyncio.sleep(wait)
+        result.latencies[method].append(time.perf_counter() - started)
+        return status
 
     async def _request(self, client: httpx.AsyncClient, method: str, number: int) -> httpx.Response:
         client_id, document_id = self.documents[number % len(self.documents)]
@@ -101,3 +115,9 @@ class Load:
             return await client.get(f"{client_url}documents/{document_id}", headers=headers)
         files = {"file": (f"load-{number}.txt", sample_text(0, number), "text/plain")}
         return await client.put(f"{client_url}upload-document", headers=headers, files=files)
+
+
+def _told_to_wait(answer: httpx.Response) -> int | None:
+    """Return after how many seconds to come again, of an answer that says one came too often (RFC 6585, 4)."""
+    told = answer.headers.get("Retry-After", "")
+    return int(told) if answer.status_code == httpx.codes.TOO_MANY_REQUESTS and told.isdecimal() else None

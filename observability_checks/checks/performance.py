@@ -6,14 +6,23 @@ from dataclasses import asdict
 
 import httpx
 
+from observability.signals import DOCUMENT_ROUTE, UPLOAD_ROUTE, ErrorType
 from observability_checks.api import Document, sample_text
 from observability_checks.context import Context, Group
-from observability_checks.contract.expected import RETRIEVAL_COUNTERS, UPLOAD_COUNTERS, tally
+from observability_checks.contract.expected import (
+    RETRIEVAL_COUNTERS,
+    UPLOAD_COUNTERS,
+    errors_series,
+    requests_series,
+    tally,
+)
+from observability_checks.contract.sources import Source
 from observability_checks.counters import Series
 from observability_checks.figures import Figures
 from observability_checks.load import Load, LoadResult
 
 _REQUESTS = 500
+_ROUTES = {"PUT": UPLOAD_ROUTE, "GET": DOCUMENT_ROUTE}
 _ROWS = {"uploads": ("PUT",), "retrievals": ("GET",), "mixed": ("PUT", "GET")}
 
 
@@ -84,9 +93,20 @@ def _failures(result: LoadResult) -> str:
 
 
 def _sent(result: LoadResult) -> Counter[Series]:
-    """Counters that the successful requests must have raised; failed ones are judged by the error rate."""
+    """Counters that the successful and the put off must have raised; failed ones are judged by the error rate."""
     uploads, retrievals = result.answers["PUT", 200], result.answers["GET", 200]
-    return tally(UPLOAD_COUNTERS, uploads) + tally(RETRIEVAL_COUNTERS, retrievals)
+    sent = tally(UPLOAD_COUNTERS, uploads) + tally(RETRIEVAL_COUNTERS, retrievals)
+    for method, route in _ROUTES.items():
+        sent += tally(_put_off_counters(method, route), result.put_off[method])
+    return sent
+
+
+def _put_off_counters(method: str, route: str) -> tuple[Series, Series]:
+    refused = httpx.codes.TOO_MANY_REQUESTS
+    return (
+        requests_series(Source.DOCUMENT_API, method, route, refused),
+        errors_series(Source.DOCUMENT_API, method, route, refused, ErrorType.TOO_MANY_REQUESTS),
+    )
 
 
 def _as_numbers(figures: Figures) -> dict[str, float]:

@@ -19,7 +19,7 @@ from observability_checks.contract.expected import requests_series
 from observability_checks.contract.sources import Source
 from observability_checks.credentials import Credentials
 from observability_checks.figures import Figures
-from observability_checks.load import LoadResult
+from observability_checks.load import Load, LoadResult
 from observability_checks.options import Targets
 from observability_checks.polling import Deadline
 from observability_checks.preflight import BackEnds
@@ -272,6 +272,22 @@ def test_the_counters_of_a_load_are_those_of_its_successes():
     result = LoadResult(seconds=2.0, latencies={"PUT": [0.3] * 3, "GET": [0.1] * 3}, answers=answers)
     assert (result.figures("GET").errors, result.figures("PUT").errors) == (1, 0)
     assert (result.figures("PUT", "GET").rate, result.figures("GET").p95) == (3.0, 0.1)
+
+
+@pytest.mark.parametrize(("refusals", "status", "put_off"), [(2, 200, 1), (1000, 429, 1), (0, 200, 0)])
+async def test_a_client_over_its_limits_comes_again_as_told(refusals: int, status: int, put_off: int):
+    """What a service refused is counted there, nginx's own nowhere, and nobody comes again without end."""
+    by_service = httpx.Response(429, headers={"Retry-After": "0", "traceresponse": "00-1-2-03"})
+    by_nginx = httpx.Response(429, headers={"Retry-After": "0"})
+    told = iter([*[by_service, *[by_nginx] * refusals][:refusals], httpx.Response(200)])
+    load = Load("http://edge", [("acme", 1)], 1, 1, cast("Any", None), Credentials())
+    result = LoadResult()
+    async with httpx.AsyncClient(transport=httpx.MockTransport(lambda _: next(told))) as client:
+        assert await load._send(client, "GET", 1, result) == status
+    assert result.put_off["GET"] == put_off
+    assert len(result.latencies["GET"]) == 1
+    sent = performance._sent(result)
+    assert sent[requests_series(Source.DOCUMENT_API, "GET", DOCUMENT_ROUTE, 429)] == put_off
 
 
 def context_with(logs: LogStore) -> Any:
