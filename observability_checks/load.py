@@ -107,7 +107,10 @@ class Load:
         return status
 
     async def _request(self, client: httpx.AsyncClient, method: str, number: int) -> httpx.Response:
-        client_id, document_id = self.documents[number % len(self.documents)]
+        turn = (
+            number // _UPLOAD_EVERY if method == "PUT" else number
+        )  # else one of five clients had all uploads
+        client_id, document_id = self.documents[turn % len(self.documents)]
         path = f"/clients/{client_id}/"
         client_url = f"{self.url}{path}"
         headers = {CORRELATION_HEADER: str(uuid.uuid4()), **self.credentials.headers(path)}
