@@ -51,7 +51,7 @@ class Settings(BaseSettings):
     tls: bool = False
     public_tls: bool = False  # something in front of nginx ends it
     tls_dir: Path | None = None  # fullchain.pem and privkey.pem for nginx; none: made on this machine
-    # Less than a process of document_api takes of a client: one key alone is slowed down, but not refused.
+    # What two processes of document_api take of a client: most of what one key sends too much is slowed down here.
     edge_requests_per_second: Annotated[int, Field(ge=1, le=100_000)] = 40
     edge_requests_per_second_per_address: Annotated[int, Field(ge=1, le=100_000)] = 200
     edge_connections_per_address: Annotated[int, Field(ge=1, le=65_535)] = 128

@@ -31,9 +31,8 @@ class LoadResult:
     latencies: dict[str, list[float]] = field(default_factory=lambda: {"PUT": [], "GET": []})
     answers: Counter[tuple[str, int]] = field(default_factory=Counter)
     failures: Counter[str] = field(default_factory=Counter)
-    put_off: Counter[str] = field(
-        default_factory=Counter
-    )  # by method: refused (429) by a service, and sent again
+    # By method: refused (429) by a service, and sent again.
+    put_off: Counter[str] = field(default_factory=Counter)
 
     def figures(self, *methods: str) -> Figures:
         """Figures of the requests with these methods."""
@@ -107,9 +106,8 @@ class Load:
         return status
 
     async def _request(self, client: httpx.AsyncClient, method: str, number: int) -> httpx.Response:
-        turn = (
-            number // _UPLOAD_EVERY if method == "PUT" else number
-        )  # else one of five clients had all uploads
+        # Uploads have turns of their own: else one of five clients had all of them.
+        turn = number // _UPLOAD_EVERY if method == "PUT" else number
         client_id, document_id = self.documents[turn % len(self.documents)]
         path = f"/clients/{client_id}/"
         client_url = f"{self.url}{path}"
