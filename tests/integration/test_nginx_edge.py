@@ -638,6 +638,20 @@ class TestFloodGuard:
         assert [answer.header("Retry-After") for answer in refused] == [["2"]] * len(refused)
         assert edge.request("GET", DOCUMENT, headers=others).status == 200
 
+    def test_two_at_once_are_not_held_up(self, edge: Edge) -> None:
+        """Only more of them are paced to the rate, which is one a second here."""
+        keys = iter(range(100))
+
+        def both_within_a_second() -> bool:
+            mine = {"X-API-Key": f"{A_KEY[:-2]}{next(keys):02d}"}
+            started = time.monotonic()
+            with ThreadPoolExecutor(2) as pool:
+                answers = pool.map(lambda _: edge.request("GET", DOCUMENT, headers=mine).status, range(2))
+                assert [*answers] == [200, 200]
+            return time.monotonic() - started < 0.9
+
+        eventually(both_within_a_second, "two requests at once are answered without waiting for the next second")
+
     def test_an_address_has_a_rate_with_all_its_credentials(
         self, tmp_path: Path, upstreams: list[Upstream]
     ) -> None:
