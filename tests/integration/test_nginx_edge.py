@@ -650,7 +650,9 @@ class TestFloodGuard:
                 assert [*answers] == [200, 200]
             return time.monotonic() - started < 0.9
 
-        eventually(both_within_a_second, "two requests at once are answered without waiting for the next second")
+        eventually(
+            both_within_a_second, "two requests at once are answered without waiting for the next second"
+        )
 
     def test_an_address_has_a_rate_with_all_its_credentials(
         self, tmp_path: Path, upstreams: list[Upstream]
