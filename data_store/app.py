@@ -13,7 +13,7 @@ from data_store.body_limit import MAX_BODY_BYTES, DeclaredBodyLimit
 from data_store.credentials.endpoints import principals_router
 from data_store.credentials.repository import PrincipalRepository
 from data_store.database import Database, make_engine
-from data_store.records.endpoints import records_router
+from data_store.records.endpoints import records_router, storage_keys_router
 from data_store.records.repository import DocumentRepository, Limits
 from data_store.settings import DataStoreSettings
 from data_store.threads import Threads
@@ -77,11 +77,10 @@ def create_app(settings: DataStoreSettings | None = None, telemetry: Telemetry |
         PrincipalRepository(database, pepper=settings.api_key_pepper.get_secret_value()),
         cache_seconds=settings.credential_cache_seconds,
     )
-    records = records_router(
-        DocumentRepository(database, limits=Limits.of(settings), audit_reads=settings.audits_reads)
-    )
+    documents = DocumentRepository(database, limits=Limits.of(settings), audit_reads=settings.audits_reads)
+    records, storage_keys = records_router(documents), storage_keys_router(documents)
     # Not include_router: going through routers inside the application's own costs each request 20 us.
-    app.routes.extend((*records.routes, *principals.routes, *probing.routes))
+    app.routes.extend((*records.routes, *principals.routes, *storage_keys.routes, *probing.routes))
     app.add_middleware(DeclaredBodyLimit, max_bytes=MAX_BODY_BYTES)
     app.add_middleware(
         ObservabilityMiddleware,

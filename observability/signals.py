@@ -13,6 +13,7 @@ DOCUMENT_ROUTE: Final = "/clients/{client_id}/documents/{doc_id}"
 RECORDS_ROUTE: Final = "/clients/{client_id}/documents"
 PRINCIPAL_BY_KEY_ROUTE: Final = "/principals/by-key"
 PRINCIPAL_BY_SUBJECT_ROUTE: Final = "/principals/by-subject"
+KNOWN_STORAGE_KEYS_ROUTE: Final = "/storage-keys/known"
 HEALTH_ROUTE: Final = "/health"
 UNMATCHED_ROUTE: Final = "unmatched"
 
@@ -188,7 +189,7 @@ METHODS: Final = frozenset(
 ROUTES: Final = frozenset(
     {
         *(UPLOAD_ROUTE, DOCUMENT_ROUTE, RECORDS_ROUTE, HEALTH_ROUTE, UNMATCHED_ROUTE),
-        *(PRINCIPAL_BY_KEY_ROUTE, PRINCIPAL_BY_SUBJECT_ROUTE),
+        *(PRINCIPAL_BY_KEY_ROUTE, PRINCIPAL_BY_SUBJECT_ROUTE, KNOWN_STORAGE_KEYS_ROUTE),
         *("/openapi.json", "/docs", "/docs/oauth2-redirect", "/redoc"),
     }
 )

@@ -23,7 +23,11 @@ TABLES: Final[Mapping[str, Mapping[str, Sequence[str]]]] = {
     audit_log.name: {"INSERT": ("client_id", "actor", "action", "document_id", "correlation_id")},
     "alembic_version": {"SELECT": ("version_num",)},  # to see at its start that nothing is to be migrated
 }
-FUNCTIONS: Final = ("principal_by_key(text, bytea)", "principal_by_subject(text)")
+FUNCTIONS: Final = (
+    "principal_by_key(text, bytea)",
+    "principal_by_subject(text)",
+    "known_storage_keys(text[])",
+)
 
 _LACKS: Final = text(
     "SELECT NOT has_schema_privilege(:role, current_schema(), 'USAGE') OR EXISTS ("

@@ -10,9 +10,10 @@ from access.routes import GuardedRoute, needs
 from access.service_token import ACTOR_HEADER, SCHEME
 from data_store.body_limit import MAX_BODY_BYTES
 from data_store.records.repository import DocumentRepository
-from data_store.records.schemas import Document, NewDocument
+from data_store.records.schemas import Document, NewDocument, StorageKeys
 from observability import ClientId, NotFound, Problem
 from observability.fields import DocumentId
+from observability.signals import KNOWN_STORAGE_KEYS_ROUTE
 
 _FOR_SERVICES: Final = needs(Permission.BE_A_SERVICE, SCHEME)
 _MAX_ACTOR_CHARS: Final = 256
@@ -26,12 +27,14 @@ def records_router(documents: DocumentRepository) -> APIRouter:
         "",
         status_code=201,
         response_model=Document,
+        responses={200: {"model": Document, "description": "The document that the same upload has made before"}},
         max_body_size=MAX_BODY_BYTES,
         openapi_extra=_FOR_SERVICES,
     )
     async def add_document(client_id: ClientId, document: NewDocument, request: Request) -> Response:
-        """Store a document's record; a client appears with its first document."""
-        return _json(await documents.add(client_id, document, actor=_actor(request)), 201)
+        """Store a document's record, once for each idempotency_digest; a client appears with its first document."""
+        added = await documents.add(client_id, document, actor=_actor(request))
+        return _json(added.document, 200 if added.repeated else 201)
 
     @router.get("/{doc_id}", response_model=Document, openapi_extra=_FOR_SERVICES)
     async def get_document(client_id: ClientId, doc_id: DocumentId, request: Request) -> Response:
@@ -40,6 +43,24 @@ def records_router(documents: DocumentRepository) -> APIRouter:
         if document is None:
             raise NotFound("The client has no such document.")  # recorded, and the number may be a card's
         return _json(document, 200)
+
+    return router
+
+
+def storage_keys_router(documents: DocumentRepository) -> APIRouter:
+    """Return the route that tells which stored bytes are a document's."""
+    router = APIRouter(tags=["documents"], route_class=GuardedRoute)
+
+    @router.post(
+        KNOWN_STORAGE_KEYS_ROUTE,
+        response_model=StorageKeys,
+        max_body_size=MAX_BODY_BYTES,
+        openapi_extra=_FOR_SERVICES,
+    )
+    async def known_storage_keys(asked: StorageKeys) -> Response:
+        """Return those of the keys that a document of any client has."""
+        known = StorageKeys(keys=await documents.known_storage_keys(asked.keys))
+        return Response(known.model_dump_json(), media_type="application/json")
 
     return router
 

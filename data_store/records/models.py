@@ -10,6 +10,7 @@ from sqlalchemy import (
     DateTime,
     ForeignKey,
     Identity,
+    Index,
     LargeBinary,
     MetaData,
     PrimaryKeyConstraint,
@@ -102,11 +103,16 @@ document_metadata: Final = Table(
     Column("summary_source", Text, nullable=False),
     Column("summary_reason", Text),
     _now_column("upload_timestamp"),
+    # Of what makes a repeated upload the same; the key itself is stored nowhere.
+    Column("idempotency_digest", LargeBinary),
     PrimaryKeyConstraint("client_id", "id"),
+    UniqueConstraint("client_id", "idempotency_digest"),
+    Index("ix_document_metadata_storage_key", "storage_key", postgresql_using="hash"),
     CheckConstraint("file_size > 0", name="file_size_is_positive"),
     CheckConstraint("sha256 ~ '^[0-9a-f]{64}$'", name="sha256_is_hex"),
     CheckConstraint("summary_source IN ('extractive', 'llm', 'none')", name="summary_source_is_known"),
     CheckConstraint("(summary IS NULL) = (summary_source = 'none')", name="summary_has_its_source"),
+    CheckConstraint("octet_length(idempotency_digest) = 32", name="idempotency_digest_is_sha256"),
 )
 
 # Append-only: a trigger refuses every change. It refers to nothing, so that it outlives what it tells of.

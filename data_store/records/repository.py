@@ -1,9 +1,10 @@
 """The SQL of the records. Each method is one statement on one connection, its line in the audit log included."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
-from sqlalchemy import text
+from sqlalchemy import ARRAY, Text, bindparam, func, select, text
 
 from access.audit import Action
 from data_store.database import Database
@@ -16,7 +17,7 @@ from observability.database import Connection, Row, Statement
 from observability.fields import INT64_MAX
 
 _TABLE: Final = document_metadata.name
-_COLUMNS: Final = [column.name for column in document_metadata.columns]
+_COLUMNS: Final = list(Document.model_fields)
 _ALL: Final = ", ".join(_COLUMNS)
 _NEW: Final = ", ".join(NewDocument.model_fields)
 _NEW_VALUES: Final = ", ".join(f":new_{name}" for name in NewDocument.model_fields)
@@ -40,7 +41,8 @@ _COUNT: Final = """
     RETURNING id
 """
 _INSERTED: Final = (
-    f"INSERT INTO {_TABLE} (client_id, {_NEW}) SELECT id, {_NEW_VALUES} FROM client RETURNING {_ALL}"  # noqa: S608  names of columns
+    f"INSERT INTO {_TABLE} (client_id, {_NEW}) SELECT id, {_NEW_VALUES} FROM client"  # noqa: S608  names of columns
+    f" ON CONFLICT (client_id, idempotency_digest) DO NOTHING RETURNING {_ALL}"
 )
 _FOUND: Final = f"SELECT {_ALL} FROM {_TABLE} WHERE client_id = :of_client AND id = :of_id"  # noqa: S608  names of columns
 
@@ -59,6 +61,15 @@ AUDITED_SELECT: Final = _statement(
     f"WITH document AS ({_FOUND}), audit AS ({_AUDIT}) SELECT {_ALL} FROM document",  # noqa: S608
     "SELECT",
     durable=False,
+)
+_SELECT_EARLIER: Final = Statement.of(
+    text(
+        f"SELECT {_ALL} FROM {_TABLE} WHERE client_id = :of_client AND idempotency_digest = :new_idempotency_digest"  # noqa: S608
+    ),
+    about=("SELECT", _TABLE),
+)
+_KNOWN_KEYS: Final = Statement.of(
+    select(func.known_storage_keys(bindparam("keys", type_=ARRAY(Text)))), about=("SELECT", _TABLE)
 )
 _SELECT_USAGE: Final = Statement.of(
     text(
@@ -86,6 +97,18 @@ class Limits:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Added:
+    """A document that is stored, and whether it had been before."""
+
+    document: Document
+    repeated: bool
+
+
+class _AddedBefore(Exception):  # noqa: N818  no error: the transaction that found it is undone, with all it has counted
+    """The same upload has made its document already."""
+
+
 class DocumentRepository:
     """The documents of all clients; every method takes the client whose they are, and who acts."""
 
@@ -94,10 +117,10 @@ class DocumentRepository:
         self._limits = limits
         self._audit_reads = audit_reads
 
-    async def add(self, client_id: str, document: NewDocument, *, actor: str) -> Document:
-        """Store a document, and its client when this is its first; return what is stored.
+    async def add(self, client_id: str, document: NewDocument, *, actor: str) -> Added:
+        """Store a document, and its client when this is its first; an upload that is repeated gives its first document.
 
-        Raises Problem (409, 413) for a document that is beyond what the client may store.
+        Raises Problem: 409, 413 for a document that is beyond what the client may store, 422 for a repetition that is none.
         """
         client: dict[str, Any] = {
             "of_client": client_id,
@@ -108,16 +131,38 @@ class DocumentRepository:
             **{f"new_{name}": value for name, value in document.model_dump().items()},
             **_audit(actor, Action.DOCUMENT_CREATE),
         }
+        earlier = {"of_client": client_id, "new_idempotency_digest": _digest(document)}
+        values |= earlier
 
         def insert_document(connection: Connection) -> Document:
             rows = connection.execute(INSERT, {**client, **values})
             if not rows:
+                if connection.execute(_SELECT_EARLIER, earlier):
+                    raise _AddedBefore
                 usage = connection.execute(_SELECT_USAGE, client)
                 self._refuse(client_id, document.file_size, usage)
             return _document(rows[0])
 
+        def select_earlier(connection: Connection) -> Document:
+            return _document(connection.execute(_SELECT_EARLIER, earlier)[0])
+
         with failures_as_problems():
-            return await self._database.write(insert_document, tenant=client_id)
+            try:
+                return Added(await self._database.write(insert_document, tenant=client_id), repeated=False)
+            except _AddedBefore:
+                # Not only read: the first may be on its way to the disk, and this waits until it is there.
+                found = await self._database.write(select_earlier, tenant=client_id)
+        _check_same(found, document)
+        return Added(found, repeated=True)
+
+    async def known_storage_keys(self, keys: Sequence[str]) -> list[str]:
+        """Return those of these names of bytes that a document of any client has."""
+
+        def select_known(connection: Connection) -> list[str]:
+            return [key for (key,) in connection.execute(_KNOWN_KEYS, {"keys": list(keys)})]
+
+        with failures_as_problems():
+            return await self._database.read(select_known, tenant=None)
 
     async def get(self, client_id: str, document_id: int, *, actor: str) -> Document | None:
         """Return a client's document, None when it is not there or another client's."""
@@ -155,6 +200,17 @@ class DocumentRepository:
 
 def _audit(actor: str, action: Action) -> dict[str, str | None]:
     return {"by_actor": actor, "action": action.value, "in_request": current_correlation_id()}
+
+
+def _digest(document: NewDocument) -> bytes | None:
+    return bytes.fromhex(document.idempotency_digest) if document.idempotency_digest is not None else None
+
+
+def _check_same(found: Document, repeated: NewDocument) -> None:
+    """Raise a Problem unless what is repeated is what was sent the first time, as the Idempotency-Key draft says (2.6)."""
+    same = ("sha256", "file_size", "filename", "file_type")
+    if any(getattr(found, name) != getattr(repeated, name) for name in same):
+        raise Problem("This Idempotency-Key was used for another document.", status=422)
 
 
 def _document(row: Row) -> Document:

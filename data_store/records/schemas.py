@@ -33,6 +33,11 @@ class NewDocument(BaseModel):
     summary: StoredText | None = Field(max_length=100_000)
     summary_source: Literal["extractive", "llm", "none"]
     summary_reason: StoredText | None = Field(max_length=1000)
+    idempotency_digest: str | None = Field(
+        None,
+        pattern="^[0-9a-f]{64}$",
+        description="SHA-256 of what a repetition of this upload has in common with it; none: every one is another",
+    )
 
     @model_validator(mode="after")
     def _summary_has_its_source(self) -> Self:
@@ -55,3 +60,11 @@ class Document(BaseModel):
     summary_source: str
     summary_reason: str | None
     upload_timestamp: Timestamp
+
+
+class StorageKeys(BaseModel):
+    """Names of stored bytes."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    keys: list[Annotated[StoredText, Field(min_length=1, max_length=1024)]] = Field(max_length=1000)
