@@ -14,6 +14,7 @@ from document_api import SERVICE_NAME, VERSION, documents, health
 from document_api.documents.service import DocumentService
 from document_api.documents.storage import FileStorage
 from document_api.documents.store_client import StoreClient
+from document_api.documents.sweep import Sweeper, swept
 from document_api.health import OPEN_WARNING, HealthProbe
 from document_api.http import http_client, tls_context
 from document_api.identity.credentials import SECURITY_SCHEMES
@@ -76,6 +77,9 @@ def create_app(settings: DocumentApiSettings | None = None, telemetry: Telemetry
                 requests_per_second=settings.requests_per_second,
                 requests_at_once=settings.at_once,
                 concurrent_uploads=settings.concurrent_uploads,
+            )
+            await stack.enter_async_context(
+                swept(Sweeper(storage, store, telemetry), every_seconds=settings.sweep_seconds)
             )
             principals = await stack.enter_async_context(_principals(settings, store))
             yield State(

@@ -97,6 +97,9 @@ class DocumentApiSettings(ServiceSettings):
         description="Answer an upload when its bytes are safe on the disk; `false`: a power cut may lose documents of the"
         " last half minute that were answered 200",
     )
+    sweep_seconds: float = Field(
+        600.0, gt=0, description="How often is looked for what killed processes have left in `UPLOAD_DIR`"
+    )
     summary_max_chars: int = Field(500, ge=50, le=10_000, description="Longest summary, in characters")
     summary_input_bytes: int = Field(
         64 * 1024, ge=1024, description="How much of a document, from its start, is read for the summary"

@@ -162,6 +162,7 @@ class Instruments:
         self.tenant_limit_exceeded = self._made(signals.TENANT_LIMIT_EXCEEDED)
         self.documents_uploaded = self._made(signals.DOCUMENTS_UPLOADED)
         self.document_size = self._made(signals.DOCUMENT_SIZE)
+        self.storage_leftovers = self._made(signals.STORAGE_LEFTOVERS)
         self.summaries = self._made(signals.SUMMARIES)
         self.gen_ai_operation_duration = self._made(signals.GEN_AI_OPERATION_DURATION)
         self.gen_ai_token_usage = self._made(signals.GEN_AI_TOKEN_USAGE)

@@ -29,6 +29,7 @@ class Span(StrEnum):
     FILE_SAVE = "file_save"
     LLM_SUMMARIZATION = "llm_summarization"
     STORE_METADATA = "store_metadata"
+    SWEEP_LEFTOVERS = "sweep_leftovers"
     DATABASE_CONNECTION = "database_connection"
     SQL_EXECUTION = "sql_execution"
     TRANSACTION_COMMIT = "transaction_commit"
@@ -70,6 +71,14 @@ class Outcome(StrEnum):
     REJECTED = "rejected"
     FAILED = "failed"
     CANCELLED = "cancelled"
+
+
+class Swept(StrEnum):
+    """What a leftover of the document storage was: value of the label `outcome`."""
+
+    UNFINISHED = "unfinished"  # an upload that did not come to its end: removed
+    ORPHAN = "orphan"  # bytes without a record: removed
+    STORED = "stored"  # bytes of a document: kept
 
 
 class ErrorType(StrEnum):
@@ -385,6 +394,13 @@ TELEMETRY_DROPPED: Final = MetricSpec(
 EVENT_LOOP_LAG: Final = MetricSpec(
     "event_loop_lag", "gauge", "Delay of a timer of the event loop, worst since the last collection", "s"
 )
+STORAGE_LEFTOVERS: Final = MetricSpec(
+    "storage_leftovers",
+    "counter",
+    "What killed processes had left in the document storage, by what it was",
+    "{file}",
+    {"outcome": frozenset(Swept)},
+)
 DOCUMENT_STORAGE: Final = MetricSpec(
     "document_storage",
     "gauge",
@@ -455,6 +471,7 @@ DOCUMENT_METRICS: Final = (
     DOCUMENTS_UPLOADED,
     DOCUMENT_SIZE,
     DOCUMENT_STORAGE,
+    STORAGE_LEFTOVERS,
     SUMMARIES,
     GEN_AI_OPERATION_DURATION,
     GEN_AI_TOKEN_USAGE,

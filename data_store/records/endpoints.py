@@ -27,7 +27,9 @@ def records_router(documents: DocumentRepository) -> APIRouter:
         "",
         status_code=201,
         response_model=Document,
-        responses={200: {"model": Document, "description": "The document that the same upload has made before"}},
+        responses={
+            200: {"model": Document, "description": "The document that the same upload has made before"}
+        },
         max_body_size=MAX_BODY_BYTES,
         openapi_extra=_FOR_SERVICES,
     )

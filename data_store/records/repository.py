@@ -16,6 +16,8 @@ from observability import Problem, current_correlation_id
 from observability.database import Connection, Row, Statement
 from observability.fields import INT64_MAX
 
+# How the document API tells this refusal from that of a record that is no record.
+IDEMPOTENCY_KEY_REUSED: Final = "idempotency_key_reused"
 _TABLE: Final = document_metadata.name
 _COLUMNS: Final = list(Document.model_fields)
 _ALL: Final = ", ".join(_COLUMNS)
@@ -210,7 +212,9 @@ def _check_same(found: Document, repeated: NewDocument) -> None:
     """Raise a Problem unless what is repeated is what was sent the first time, as the Idempotency-Key draft says (2.6)."""
     same = ("sha256", "file_size", "filename", "file_type")
     if any(getattr(found, name) != getattr(repeated, name) for name in same):
-        raise Problem("This Idempotency-Key was used for another document.", status=422)
+        raise Problem(
+            "This Idempotency-Key was used for another document.", status=422, refused=IDEMPOTENCY_KEY_REUSED
+        )
 
 
 def _document(row: Row) -> Document:

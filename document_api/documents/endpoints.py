@@ -8,6 +8,7 @@ from pydantic import BaseModel
 from access.roles import Permission
 from access.routes import GuardedRoute, needs
 from document_api.documents.multipart import MultipartFile
+from document_api.documents.sameness import KEY_HEADER, KEY_PATTERN, MAX_KEY_CHARS, REPLAYED_HEADER, Sameness
 from document_api.documents.schemas import Document, UploadResponse
 from document_api.documents.service import DocumentService
 from document_api.identity.credentials import SECURITY_SCHEMES
@@ -34,6 +35,23 @@ _MULTIPART_BODY: Final[dict[str, Any]] = {
 }
 
 
+_IDEMPOTENCY_KEY: Final[dict[str, Any]] = {
+    "parameters": [
+        {
+            "name": KEY_HEADER,
+            "in": "header",
+            "required": False,
+            "description": "The same for every try of one upload, and for no other upload of this client: a UUID, say",
+            "schema": {"type": "string", "minLength": 1, "maxLength": MAX_KEY_CHARS, "pattern": KEY_PATTERN},
+        }
+    ]
+}
+_REPLAYED: Final[dict[str, Any]] = {
+    "description": "`true` where an earlier upload with this Idempotency-Key has made the document",
+    "schema": {"type": "string", "enum": ["true"]},
+}
+
+
 def _documents(request: Request) -> DocumentService:
     """Return the service: a call, for FastAPI would run it as a dependency in a thread."""
     service: DocumentService = request.state.documents
@@ -43,16 +61,27 @@ def _documents(request: Request) -> DocumentService:
 @router.put(
     "/upload-document",
     # The body is streamed by hand: FastAPI would spool it a second time.
-    openapi_extra=_MULTIPART_BODY | needs(Permission.WRITE_DOCUMENTS, *SECURITY_SCHEMES),
+    openapi_extra=_MULTIPART_BODY | _IDEMPOTENCY_KEY | needs(Permission.WRITE_DOCUMENTS, *SECURITY_SCHEMES),
     response_model=UploadResponse,
-    responses=dict.fromkeys((400, 401, 403, 408, 409, 413, 415, 422, 429, 502, 503, 504, 507), _PROBLEM),
+    responses={
+        200: {"headers": {REPLAYED_HEADER: _REPLAYED}},
+        **dict.fromkeys((400, 401, 403, 408, 409, 413, 415, 422, 429, 502, 503, 504, 507), _PROBLEM),
+    },
 )
 async def upload_document(client_id: ClientId, request: Request) -> Response:
-    """Store one document: multipart/form-data with one part named `file`."""
+    """Store one document: multipart/form-data with one part named `file`.
+
+    An upload that is repeated with the same Idempotency-Key answers the first one's document and stores no second one.
+    """
+    sameness = Sameness.of_headers(request.headers)
     limits: TenantLimits = request.state.limits
     with limits.uploading(client_id):
-        document = await _documents(request).upload(client_id, MultipartFile(request))
-    return _json(UploadResponse(client_id=client_id, document_id=document.id, metadata=document))
+        uploaded = await _documents(request).upload(client_id, MultipartFile(request), sameness)
+    document = uploaded.document
+    answer = _json(UploadResponse(client_id=client_id, document_id=document.id, metadata=document))
+    if uploaded.repeated:
+        answer.headers[REPLAYED_HEADER] = "true"
+    return answer
 
 
 @router.get(

@@ -9,7 +9,7 @@ from observability.fields import Timestamp
 class Document(BaseModel):
     """Metadata of a stored document."""
 
-    model_config = ConfigDict(extra="ignore")  # the data store's own fields, such as storage_key, stay inside
+    model_config = ConfigDict(extra="ignore")  # the data store's own fields stay inside
 
     id: int = Field(examples=[5])
     client_id: str = Field(examples=["test-client-123"])
@@ -23,6 +23,12 @@ class Document(BaseModel):
     summary_reason: str | None = Field(
         description="Why there is no summary, or why the model did not write it"
     )
+
+
+class Recorded(Document):
+    """A document as the data store knows it."""
+
+    storage_key: str = Field(exclude=True)  # stays inside
 
 
 class UploadResponse(BaseModel):
@@ -45,3 +51,4 @@ class NewDocument(BaseModel):
     summary: str | None
     summary_source: SummarySource
     summary_reason: str | None
+    idempotency_digest: str

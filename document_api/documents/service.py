@@ -1,13 +1,15 @@
 """What happens to a document, step by step; each `with` is a span of the contract."""
 
 import logging
+from dataclasses import dataclass
 from typing import Final
 
 from opentelemetry import trace
 
 from access.audit import ANONYMOUS, Action
 from document_api.documents.multipart import MultipartFile
-from document_api.documents.schemas import Document, NewDocument
+from document_api.documents.sameness import Sameness
+from document_api.documents.schemas import Document, NewDocument, Recorded
 from document_api.documents.storage import BACKEND, FileStorage, IncomingFile
 from document_api.documents.store_client import OutcomeUnknown, OverALimit, StoreClient
 from document_api.identity.limits import TenantLimits, Work
@@ -21,6 +23,14 @@ from observability.signals import Attribute, Span
 logger = logging.getLogger(__name__)
 
 SUMMARIZER_FAILED: Final = "summarizer_failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Uploaded:
+    """An upload's document, and whether an earlier upload that is the same had made it."""
+
+    document: Document
+    repeated: bool
 
 
 class DocumentService:
@@ -47,8 +57,10 @@ class DocumentService:
         self._limits = limits
         self._client_label = client_label
 
-    async def upload(self, client_id: str, upload: MultipartFile) -> Document:
+    async def upload(self, client_id: str, upload: MultipartFile, sameness: Sameness | None) -> Uploaded:
         """Keep the bytes, summarise the text, record the metadata; a refusal or failure leaves nothing behind.
+
+        An upload that is the same as an earlier one gives that one's document, and its own bytes go.
 
         Raises Problem: 400, 413, 415, 422 for what was sent, 429 for too much of it, 502, 503 or 504 for the data store.
         """
@@ -56,11 +68,13 @@ class DocumentService:
             async with self._storage.receive(client_id) as file:
                 text = await self._process_file(client_id, upload, file)
                 summary = await self._summarize(text)
+                new = _record(upload, file, summary, sameness)
                 async with self._limits.turn(client_id, Work.RECORD):
-                    document = await self._store_metadata(client_id, upload, file, summary)
+                    document = await self._store_metadata(client_id, file, new)
             step.set(Attribute.DOCUMENT_ID, document.id)
-            self._report(document, step.elapsed())
-        return document
+            repeated = document.storage_key != file.key
+            self._report(document, step.elapsed(), repeated=repeated)
+        return Uploaded(document, repeated=repeated)
 
     async def retrieve(self, client_id: str, document_id: int) -> Document:
         """Return a document of this client; raises NotFound, or Problem for the data store."""
@@ -127,25 +141,13 @@ class DocumentService:
             logger.exception("The summarizer failed")
             return Summary(None, SummarySource.NONE, SUMMARIZER_FAILED)
 
-    async def _store_metadata(
-        self, client_id: str, upload: MultipartFile, file: IncomingFile, summary: Summary
-    ) -> Document:
-        new = NewDocument(
-            filename=upload.filename,
-            file_size=file.size,
-            file_type=upload.media_type,
-            sha256=file.sha256,
-            storage_key=file.key,
-            summary=summary.text,
-            summary_source=summary.source,
-            summary_reason=summary.reason,
-        )
+    async def _store_metadata(self, client_id: str, file: IncomingFile, new: NewDocument) -> Recorded:
         with self._telemetry.step(Span.STORE_METADATA, {Attribute.DATABASE_OPERATION: "INSERT"}):
             # From here on the row may be there, whatever happens to this task: bytes without a row are harmless, a
             # row without bytes is a broken promise.
             file.keep()
             try:
-                return await self._store.create(client_id, new)
+                document = await self._store.create(client_id, new)
             except OutcomeUnknown:
                 raise
             except Problem as error:
@@ -155,9 +157,20 @@ class DocumentService:
                     )
                 file.drop()
                 raise
+            if document.storage_key == file.key:
+                file.confirm()
+            else:
+                file.drop()
+            return document
 
-    def _report(self, document: Document, seconds: float) -> None:
+    def _report(self, document: Recorded, seconds: float, *, repeated: bool) -> None:
         file_type = media_type_label(document.file_type)
+        if repeated:
+            logger.info(
+                "Upload repeated",
+                extra={"context_data": {"document_id": document.id, "duration": round(seconds, 6)}},
+            )
+            return
         metrics = self._telemetry.metrics
         metrics.documents_uploaded(1, client=self._client_label.of(document.client_id), file_type=file_type)
         metrics.document_size(document.file_size, file_type=file_type)
@@ -173,6 +186,23 @@ class DocumentService:
                 }
             },
         )
+
+
+def _record(
+    upload: MultipartFile, file: IncomingFile, summary: Summary, sameness: Sameness | None
+) -> NewDocument:
+    return NewDocument(
+        filename=upload.filename,
+        file_size=file.size,
+        file_type=upload.media_type,
+        sha256=file.sha256,
+        storage_key=file.key,
+        summary=summary.text,
+        summary_source=summary.source,
+        summary_reason=summary.reason,
+        # Always one: whoever gets no answer from the data store may ask it again.
+        idempotency_digest=(sameness or Sameness.of_file(file.key)).digest,
+    )
 
 
 def _audited(action: Action, document_id: int) -> dict[str, object]:

@@ -1,7 +1,12 @@
-"""Document bytes on the file system: written under a temporary name, synced, renamed; all or nothing."""
+"""Document bytes on the file system: written under a temporary name, synced, then given their own; all or nothing.
+
+The temporary name stays beside the final one until the document's record is known to be stored, and its process holds a
+lock on it: what a killed process leaves behind can be told, and is swept (documents/sweep.py).
+"""
 
 import asyncio
 import errno
+import fcntl
 import hashlib
 import os
 import shutil
@@ -12,6 +17,7 @@ import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -30,8 +36,10 @@ _BUFFER_BYTES: Final = 1024 * 1024
 # They wait for the disk more than they work, and the syncs of several documents share a write to the journal.
 _THREADS: Final = 16
 _NEW_FILE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-# No upload takes that long: what is older in `incoming/` was left by a process that was killed.
-_STALE_SECONDS: Final = 24 * 3600
+# Far longer than a data store may still be at storing a record whose sender was killed.
+LEFT_SECONDS: Final = 600.0
+# In a temporary name, where the final one has a slash.
+_TEMPORARY_SEPARATOR: Final = "."
 _NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
@@ -39,6 +47,14 @@ class StorageFull(Problem):
     """The file system has no room for the document."""
 
     status = 507
+
+
+@dataclass(frozen=True, slots=True)
+class Leftover:
+    """A file of a process that was killed, or was never told whether the record is stored; `key` of one that was saved."""
+
+    path: Path
+    key: str | None
 
 
 class FileStorage:
@@ -63,14 +79,23 @@ class FileStorage:
         """Make the folders and prove that a file can be kept; raises OSError."""
         for folder in (self._incoming, self._documents):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # clients' names are nobody's business
-        self._remove_stale()
         self._probe()
+        self._prove_links()
 
-    def _remove_stale(self) -> None:
+    def leftovers(self) -> list[Leftover]:
+        """Return what nobody is at any more, of this instance or another; raises OSError."""
+        found = []
         for path in self._incoming.iterdir():
-            with suppress(FileNotFoundError):  # another instance cleans up at the same time
-                if time.time() - path.stat().st_mtime > _STALE_SECONDS:
-                    path.unlink()
+            with suppress(FileNotFoundError):  # it has ended meanwhile, or another instance sweeps as well
+                if _is_left(path):
+                    found.append(Leftover(path, _key_of(path)))
+        return found
+
+    def settle(self, leftover: Leftover, *, stored: bool) -> None:
+        """Keep the bytes of a stored record and remove all others, with the temporary name; raises OSError."""
+        if leftover.key is not None and not stored:
+            (self._documents / leftover.key).unlink(missing_ok=True)
+        leftover.path.unlink(missing_ok=True)  # last: until then it is found again
 
     def receive(self, client_id: str) -> "IncomingFile":
         """Return a file to write a new document of this client into."""
@@ -98,6 +123,13 @@ class FileStorage:
     async def _probe_in_thread(self) -> None:
         await run_sync(self._probe, limiter=self._health_thread, abandon_on_cancel=True)
 
+    def _prove_links(self) -> None:
+        """Hold that a file can have two names, which some network file systems do not let it; raises OSError."""
+        with tempfile.NamedTemporaryFile(dir=self._incoming, prefix="health-") as file:
+            second = Path(f"{file.name}-link")
+            second.hardlink_to(file.name)
+            second.unlink()
+
     def _probe(self) -> None:
         content = uuid.uuid4().bytes
         with tempfile.NamedTemporaryFile(dir=self._incoming, prefix="health-") as file:
@@ -110,6 +142,8 @@ class FileStorage:
 
 class IncomingFile:
     """A document on its way to disk. Leaving the block without `keep()` removes its bytes.
+
+    What is kept and not `confirm()`ed keeps its temporary name, too, for the sweep to look after.
 
     Raises StorageFull (507) or Unavailable (503) when the file system does not take them.
     """
@@ -129,6 +163,7 @@ class IncomingFile:
         self._digest = hashlib.sha256()
         self._saved = False
         self._kept = False
+        self._confirmed = False
         self._work: asyncio.Future[None] | None = None
         self._turn = threading.Lock()
         self._left = False
@@ -156,6 +191,10 @@ class IncomingFile:
     def keep(self) -> None:
         """Let the saved file outlive the block."""
         self._kept = True
+
+    def confirm(self) -> None:
+        """Note that its record is stored."""
+        self._confirmed = True
 
     def drop(self) -> None:
         """Take `keep()` back."""
@@ -212,30 +251,32 @@ class IncomingFile:
 
     def _open(self) -> int:
         if self._descriptor is None:
-            temporary = self._incoming / self.path.name
+            temporary = self._incoming / self.key.replace("/", _TEMPORARY_SEPARATOR)
             self._descriptor = os.open(temporary, _NEW_FILE, mode=0o600)
             self._temporary = temporary
+            fcntl.flock(
+                self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB
+            )  # until it is closed, or the process ends
         return self._descriptor
 
     def _save(self) -> None:
         self._append(self._buffer)
         if self._synced:
             os.fsync(self._open())
-        self._rename()
+        self._link()
         if self._synced:
+            # The temporary name is older: it is on the disk as well, or a power cut would leave bytes nobody looks after.
             _sync_folder(self.path.parent)
-        self._close()
 
-    def _rename(self) -> None:
+    def _link(self) -> None:
         """Give the file its final name, in a folder that is made with a client's first document."""
         assert self._temporary is not None  # noqa: S101  _open made it
         try:
-            self._temporary.rename(self.path)
+            self.path.hardlink_to(self._temporary)
         except FileNotFoundError:
             _make_folder(self.path.parent, synced=self._synced)
-            self._temporary.rename(self.path)
+            self.path.hardlink_to(self._temporary)
         self._saved = True
-        self._temporary = None
 
     def _close(self) -> None:
         descriptor, self._descriptor = self._descriptor, None
@@ -243,11 +284,38 @@ class IncomingFile:
             os.close(descriptor)
 
     def _remove_unkept(self) -> None:
+        if self._confirmed:
+            with suppress(OSError):  # the document is safe; the name that is too many is the sweep's
+                self._remove_temporary()
+        elif not self._kept:
+            if self._saved:
+                self.path.unlink(missing_ok=True)
+            self._remove_temporary()
         self._close()
+
+    def _remove_temporary(self) -> None:
         if self._temporary is not None:
             self._temporary.unlink(missing_ok=True)
-        if self._saved and not self._kept:
-            self.path.unlink(missing_ok=True)
+
+
+def _is_left(path: Path) -> bool:
+    """Tell whether a file in `incoming/` is old, and no process holds it."""
+    if time.time() - path.stat().st_ctime < LEFT_SECONDS:
+        return False
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True
+
+
+def _key_of(path: Path) -> str | None:
+    """Return the final name of a file that has it already."""
+    folder, separator, name = path.name.partition(_TEMPORARY_SEPARATOR)
+    return f"{folder}/{name}" if separator and path.stat().st_nlink > 1 else None
 
 
 def _heard(work: asyncio.Future[None]) -> None:

@@ -2,10 +2,10 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Final
+from typing import Final, Literal
 
 from opentelemetry.semconv.attributes import http_attributes, server_attributes, url_attributes
 from opentelemetry.trace import SpanKind
@@ -14,10 +14,10 @@ from pydantic import BaseModel
 
 from access.roles import Role
 from access.service_token import ACTOR_HEADER
-from document_api.documents.schemas import Document, NewDocument
+from document_api.documents.schemas import Document, NewDocument, Recorded
 from document_api.http import Answer, HttpClient, NoAnswer
 from observability import NotFound, Problem, Telemetry, Unavailable, current_actor, outgoing_headers
-from observability.signals import HealthStatus
+from observability.signals import KNOWN_STORAGE_KEYS_ROUTE, HealthStatus
 
 _NO_ANSWER: Final = "The data store did not answer in time: look whether it was done before you try again."
 _NOT_A_DOCUMENT: Final = "The data store answered something that is not a document."
@@ -49,6 +49,15 @@ class Known:
     fresh_seconds: float
 
 
+class _KeyReused(BaseModel):
+    refused: Literal["idempotency_key_reused"]
+    detail: str
+
+
+class _StorageKeys(BaseModel):
+    keys: list[str]
+
+
 class _Limit(BaseModel):
     """What a client may store, stores, and wanted to store: bytes or documents."""
 
@@ -78,13 +87,16 @@ class StoreClient:
         self._telemetry = telemetry
         self._authorization = {"Authorization": f"Bearer {token}"} if token is not None else {}
 
-    async def create(self, client_id: str, document: NewDocument) -> Document:
-        """Record the metadata of a document; raises OutcomeUnknown when it may have been recorded or not."""
+    async def create(self, client_id: str, document: NewDocument) -> Recorded:
+        """Record the metadata of a document, or return the one that the same upload has made before.
+
+        Raises OutcomeUnknown when it may have been recorded or not, Problem (422) for another document under its digest.
+        """
         answer = await self._send(
             "POST", f"/clients/{client_id}/documents", document.model_dump_json().encode()
         )
         try:
-            return Document.model_validate_json(answer.body)
+            return Recorded.model_validate_json(answer.body)
         except ValueError as error:
             raise OutcomeUnknown(_NOT_A_DOCUMENT, status=502) from error
 
@@ -98,6 +110,16 @@ class StoreClient:
             return Document.model_validate_json(answer.body)
         except ValueError as error:
             raise Problem(_NOT_A_DOCUMENT, status=502) from error
+
+    async def known_storage_keys(self, keys: Sequence[str]) -> frozenset[str]:
+        """Return those of these names of bytes that a document of any client has."""
+        answer = await self._send("POST", KNOWN_STORAGE_KEYS_ROUTE, json.dumps({"keys": keys}).encode())
+        try:
+            return frozenset(_StorageKeys.model_validate_json(answer.body).keys)
+        except ValueError as error:
+            raise Problem(
+                "The data store answered something that is no list of names.", status=502
+            ) from error
 
     async def principal_by_key(self, prefix: str, digest: str) -> Known:
         """Return whose an API key is."""
@@ -171,6 +193,8 @@ def _raise_for_problem(answer: Answer) -> None:
         return
     if status == HTTPStatus.NOT_FOUND:
         raise NotFound("The client has no such document.")
+    if status == HTTPStatus.UNPROCESSABLE_ENTITY:
+        raise _key_reused(answer)
     if status in _OVER_A_LIMIT:
         raise _over_a_limit(answer)
     if status == HTTPStatus.UNAUTHORIZED:
@@ -184,6 +208,14 @@ def _raise_for_problem(answer: Answer) -> None:
     # After a 5xx nobody knows how far the request came.
     kind = OutcomeUnknown if status >= HTTPStatus.INTERNAL_SERVER_ERROR else Problem
     raise kind(f"The data store answered {status}.", status=502)
+
+
+def _key_reused(answer: Answer) -> Problem:
+    """Return the problem of a key that was used before; any other record that is refused is not the client's doing."""
+    try:
+        return Problem(_KeyReused.model_validate_json(answer.body).detail, status=answer.status)
+    except ValueError:
+        return Problem(f"The data store answered {answer.status}.", status=502)
 
 
 def _over_a_limit(answer: Answer) -> Problem:

@@ -17,6 +17,7 @@ from opentelemetry.semconv.attributes.error_attributes import ERROR_TYPE
 
 from observability.signals import (
     DOCUMENT_ROUTE,
+    KNOWN_STORAGE_KEYS_ROUTE,
     PRINCIPAL_BY_KEY_ROUTE,
     PRINCIPAL_BY_SUBJECT_ROUTE,
     RECORDS_ROUTE,
@@ -154,8 +155,17 @@ SPANS: Final = (
         has=(Attribute.OUTCOME,),
         on_success=(Attribute.DOCUMENT_ID,),
     ),
+    # Of no request: what killed processes have left.
+    _span(Span.SWEEP_LEFTOVERS, _API, has=(Attribute.OUTCOME,), identity=_BEFORE_THE_TENANT),
     _span(
-        *(CALL_SPAN, _API, Span.AUTHENTICATE, Span.STORE_METADATA, Span.RETRIEVE_DOCUMENT),
+        *(
+            CALL_SPAN,
+            _API,
+            Span.AUTHENTICATE,
+            Span.STORE_METADATA,
+            Span.RETRIEVE_DOCUMENT,
+            Span.SWEEP_LEFTOVERS,
+        ),
         kind=Kind.CLIENT,
         has=_CALL,
         on_success=(http.HTTP_RESPONSE_STATUS_CODE,),
@@ -187,5 +197,6 @@ ENDPOINTS: Final = frozenset(
         (_STORE, "GET", DOCUMENT_ROUTE),
         (_STORE, "POST", PRINCIPAL_BY_KEY_ROUTE),
         (_STORE, "POST", PRINCIPAL_BY_SUBJECT_ROUTE),
+        (_STORE, "POST", KNOWN_STORAGE_KEYS_ROUTE),
     }
 )

@@ -140,8 +140,10 @@ def test_where_the_record_may_exist_the_bytes_are_kept(
     with peer(behave) as url, document_api_on(url, uploads, telemetry, data_store_timeout_seconds=0.5) as api:
         assert_problem(upload(api), status)
 
-    (path,) = files(uploads)
+    (path,) = files(uploads / "documents")
     assert path.parent == uploads / "documents" / folder_of("acme")
+    (pending,) = files(uploads / "incoming")
+    assert pending.samefile(path), "the sweep would not find what to ask about"
 
 
 @pytest.mark.parametrize(("status", "told"), [(422, 502), (409, 502), (413, 502), (503, 503)])

@@ -38,6 +38,7 @@ async def kept(storage: FileStorage, *pieces: bytes) -> IncomingFile:
             await file.write(piece)
         await file.save()
         file.keep()
+        file.confirm()
     return file
 
 
@@ -176,7 +177,8 @@ class Gate:
 
 
 @pytest.mark.parametrize(
-    ("target", "name"), [(os, "fsync"), (module, "_make_folder"), (Path, "rename"), (module, "_sync_folder")]
+    ("target", "name"),
+    [(os, "fsync"), (module, "_make_folder"), (Path, "hardlink_to"), (module, "_sync_folder")],
 )
 async def test_a_task_cancelled_while_its_thread_saves_leaves_nothing(
     storage: FileStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: Any, name: str
@@ -284,18 +286,90 @@ async def test_the_check_fails_where_nothing_can_be_written(storage: FileStorage
         await storage.check()
 
 
-def test_preparing_removes_what_a_killed_process_left(tmp_path: Path) -> None:
-    """After a day: younger files may be uploads of another instance."""
-    storage = FileStorage(tmp_path)
-    storage.prepare()
-    old, young = tmp_path / "incoming" / "old", tmp_path / "incoming" / "young"
-    for path in (old, young):
-        path.touch()
-    os.utime(old, (0, 0))
+async def test_what_is_kept_and_not_confirmed_can_be_found_again(
+    storage: FileStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether its record is stored is not known: both names stay, and neither is touched before it is old."""
+    async with storage.receive("acme") as file:
+        await file.write(b"x")
+        await file.save()
+        file.keep()
+    assert len(files(tmp_path)) == 2
+    assert storage.leftovers() == []
 
-    storage.prepare()
+    monkeypatch.setattr(module, "LEFT_SECONDS", 0)
+    assert [leftover.key for leftover in storage.leftovers()] == [file.key]
 
-    assert files(tmp_path) == [young]
+
+@pytest.mark.parametrize("saved", [False, True])
+async def test_what_a_process_is_at_is_no_leftover(
+    storage: FileStorage, monkeypatch: pytest.MonkeyPatch, *, saved: bool
+) -> None:
+    """However long it takes: it holds a lock."""
+    monkeypatch.setattr(module, "LEFT_SECONDS", 0)
+    async with storage.receive("acme") as file:
+        await file.write(BIG)
+        await file.write(BIG)  # so that the first has been written
+        if saved:
+            await file.save()
+        assert storage.leftovers() == []
+
+
+@pytest.mark.parametrize("stored", [False, True])
+async def test_settling_keeps_the_bytes_of_a_stored_record_alone(
+    storage: FileStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, stored: bool
+) -> None:
+    """The temporary name goes either way; a second sweep at the same time finds nothing more to do."""
+    monkeypatch.setattr(module, "LEFT_SECONDS", 0)
+    async with storage.receive("acme") as file:
+        await file.write(b"x")
+        await file.save()
+        file.keep()
+    (leftover,) = storage.leftovers()
+
+    storage.settle(leftover, stored=stored)
+    storage.settle(leftover, stored=stored)
+
+    assert files(tmp_path) == ([file.path] if stored else [])
+    assert storage.leftovers() == []
+
+
+def test_an_upload_that_was_cut_short_is_a_leftover_without_a_key(
+    storage: FileStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It never had a document's name: the data store need not be asked."""
+    monkeypatch.setattr(module, "LEFT_SECONDS", 0)
+    (tmp_path / "incoming" / "folder.name").touch()
+    (leftover,) = storage.leftovers()
+    assert leftover.key is None
+
+    storage.settle(leftover, stored=False)
+    assert files(tmp_path) == []
+
+
+async def test_a_temporary_name_that_cannot_be_removed_costs_no_upload(
+    storage: FileStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The document is stored and answered; the sweep removes the name later."""
+
+    def fails(_path: Path, *, missing_ok: bool) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(Path, "unlink", fails)
+    assert (await kept(storage, b"x")).path.read_bytes() == b"x"
+
+
+def test_a_file_system_without_hard_links_is_told_at_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not when the first upload fails."""
+
+    def fails(_path: Path, _target: str) -> None:
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(Path, "hardlink_to", fails)
+    with pytest.raises(PermissionError):
+        FileStorage(tmp_path).prepare()
 
 
 def test_the_space_is_that_of_the_folders_file_system(tmp_path: Path) -> None:

@@ -33,6 +33,7 @@ NAMES = {
     "telemetry_dropped_total",
     "event_loop_lag_seconds",
     "document_storage_bytes",
+    "storage_leftovers_total",
     "process_memory_limit_bytes",
     "process_cpu_time_seconds_total",
     "process_memory_usage_bytes",

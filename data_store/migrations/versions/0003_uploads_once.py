@@ -42,5 +42,7 @@ def downgrade() -> None:
     """Forget which uploads were the same."""
     op.execute("DROP FUNCTION known_storage_keys(text[])")
     op.drop_index("ix_document_metadata_storage_key", "document_metadata")
-    op.execute("ALTER TABLE document_metadata DROP CONSTRAINT uq_document_metadata_client_id_idempotency_digest")
+    op.execute(
+        "ALTER TABLE document_metadata DROP CONSTRAINT uq_document_metadata_client_id_idempotency_digest"
+    )
     op.drop_column("document_metadata", "idempotency_digest")

@@ -25,6 +25,7 @@ from observability.signals import (
     HTTP_ERRORS,
     HTTP_REQUEST_DURATION,
     HTTP_REQUESTS,
+    STORAGE_LEFTOVERS,
     SUMMARIES,
     TENANT_LIMIT_EXCEEDED,
     TENANT_REQUESTS,
@@ -113,6 +114,13 @@ _NOW: Final = (
         width=4,
         steps=_ROOM,
         alerts=("UploadsDiskFilling",),
+    ),
+    lines(
+        "Leftovers",
+        "What killed processes had left in the storage: unfinished uploads and bytes without a record are removed",
+        Target(expr=increase(STORAGE_LEFTOVERS, by=("outcome",)), legend="{{outcome}}"),
+        width=24,
+        no_value="no leftovers",
     ),
 )
 
