@@ -271,6 +271,7 @@ INNER: Final[Mapping[str, tuple[str, str, Mapping[str, Any] | None]]] = {
     "get a record": ("GET", f"/clients/{OWN}/documents/1", None),
     "principal by key": ("POST", "/principals/by-key", {"prefix": "0" * 12, "digest": "0" * 64}),
     "principal by subject": ("POST", "/principals/by-subject", {"subject": "sub|writer"}),
+    "known storage keys": ("POST", "/storage-keys/known", {"keys": ["x/y"]}),
 }
 INNER_CREDENTIALS: Final[Mapping[str, Callable[[System], Headers]]] = {
     "nothing": lambda _: {},

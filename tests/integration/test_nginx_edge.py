@@ -311,6 +311,19 @@ class TestForwarding:
         (seen,) = received(edge)
         assert [value for name, value in seen.headers if "actor" in name.lower()] == []
 
+    def test_each_request_has_a_name_that_nobody_outside_gives_it(self, edge: Edge) -> None:
+        """By it an upload that is tried twice is the same one: nobody makes his own that of another."""
+        for name in ("Robin-Request-Id", "robin_request_id"):
+            edge.request("GET", DOCUMENT, headers={name: "mine"})
+        named = [
+            value
+            for seen in received(edge)
+            for name, value in seen.headers
+            if name.lower().replace("_", "-") == "robin-request-id"
+        ]
+        assert len(named) == len(set(named)) == 2
+        assert all(re.fullmatch("[0-9a-f]{32}", value) for value in named)
+
     def test_credentials_arrive_as_they_were_sent(self, edge: Edge) -> None:
         """Who somebody is, is for document_api to find out."""
         headers = {"X-API-Key": "robin_0123456789ab_secret", "Authorization": "Bearer a.b.c"}

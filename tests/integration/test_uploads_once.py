@@ -157,7 +157,7 @@ class TestSweep:
         assert telemetry.series(STORAGE_LEFTOVERS) == {(Swept.STORED,): 1}
 
     def test_while_the_data_store_is_away_nothing_is_removed(
-        self, left: Path, data_store: httpx.Client, telemetry: TelemetrySpy
+        self, left: Path, telemetry: TelemetrySpy
     ) -> None:
         """A warning, and the next sweep asks again."""
         before = files(left)

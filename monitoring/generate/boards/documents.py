@@ -118,7 +118,7 @@ _NOW: Final = (
     lines(
         "Leftovers",
         "What killed processes had left in the storage: unfinished uploads and bytes without a record are removed",
-        Target(expr=increase(STORAGE_LEFTOVERS, by=("outcome",)), legend="{{outcome}}"),
+        Target(expr=increase(STORAGE_LEFTOVERS, by=("outcome",), window=RATE), legend="{{outcome}}"),
         width=24,
         no_value="no leftovers",
     ),
