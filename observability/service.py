@@ -14,6 +14,8 @@ import uvicorn
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from observability import server
+
 USAGE_ERROR: Final = 2
 # Whatever holds this is a default for demonstrations, which everybody knows.
 DEMONSTRATION: Final = "demo-only"
@@ -71,7 +73,19 @@ class ServiceSettings(BaseSettings):
         1.0, gt=0, description="Requests slower than this are logged as WARNING"
     )
     health_deadline_seconds: float = Field(2.0, gt=0, description="Time each health check may take")
-    shutdown_seconds: int = Field(10, ge=0, description="Time that running requests may take after SIGTERM")
+    reuse_port: bool = Field(
+        False,
+        description="Let another process of the same user listen on the same port, so that a successor can begin before"
+        " this one ends",
+    )
+    service_instance_id: str | None = Field(
+        None, min_length=1, description="Resource attribute service.instance.id; host and port by default"
+    )
+    shutdown_seconds: int = Field(
+        30,
+        ge=0,
+        description="Time that running requests may take after SIGTERM, once nobody is connected any more who could send another",
+    )
     tls_certificate_file: Path | None = Field(
         None, description="Certificate, with its chain, to listen with over TLS (PEM); none: plain HTTP"
     )
@@ -110,8 +124,8 @@ class ServiceSettings(BaseSettings):
 
     @property
     def instance_id(self) -> str:
-        """Return what tells this process from its siblings: host and port, and the process where several share them."""
-        name = f"{socket.gethostname()}:{self.port}"
+        """Return what tells this process from its siblings: by default host and port, and the process where several share them."""
+        name = self.service_instance_id or f"{socket.gethostname()}:{self.port}"
         return name if self.workers == 1 else f"{name}:{os.getpid()}"
 
 
@@ -199,11 +213,9 @@ def _check_certificate(settings: ServiceSettings) -> None:
 def serve(app_factory: str, settings: ServiceSettings) -> None:
     """Run uvicorn until SIGTERM or SIGINT; `app_factory` is "module:function"."""
     _check_certificate(settings)
-    uvicorn.run(
+    config = uvicorn.Config(
         app_factory,
         factory=True,
-        host=settings.host,
-        port=settings.port,
         workers=settings.workers,
         log_config=None,  # logging is ours: observability.logs
         access_log=False,  # the middleware writes the one line of each request
@@ -216,3 +228,8 @@ def serve(app_factory: str, settings: ServiceSettings) -> None:
         ssl_ca_certs=str(settings.tls_client_ca_file) if settings.tls_client_ca_file else None,
         ssl_cert_reqs=ssl.CERT_REQUIRED if settings.tls_client_ca_file else ssl.CERT_NONE,
     )
+    try:
+        listener = server.bound(settings.host, settings.port, reuse_port=settings.reuse_port)
+    except OSError as error:
+        fail(f"HOST, PORT: cannot listen on {settings.host}:{settings.port}: {error.strerror}")
+    server.run(config, listener)
