@@ -18,6 +18,7 @@ from data_store.records.repository import DocumentRepository, Limits
 from data_store.settings import DataStoreSettings
 from data_store.threads import Threads
 from observability import (
+    Admission,
     Identity,
     ObservabilityMiddleware,
     Telemetry,
@@ -88,6 +89,7 @@ def create_app(settings: DataStoreSettings | None = None, telemetry: Telemetry |
         slow_request_seconds=settings.slow_request_seconds,
         trust_baggage=True,  # only the document API calls this service
     )
+    app.add_middleware(Admission, telemetry=telemetry, in_hand=settings.requests_in_hand)
     return app
 
 

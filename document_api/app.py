@@ -27,6 +27,7 @@ from document_api.settings import DocumentApiSettings
 from document_api.summaries import Summarizer
 from document_api.summaries.extractive import offline_summarizer
 from observability import (
+    Admission,
     Identity,
     ObservabilityMiddleware,
     Telemetry,
@@ -106,6 +107,7 @@ def create_app(settings: DocumentApiSettings | None = None, telemetry: Telemetry
         slow_request_seconds=settings.slow_request_seconds,
         client_label=client_label.of,
     )
+    app.add_middleware(Admission, telemetry=telemetry, in_hand=settings.requests_in_hand)
     # Not include_router: going through routers inside the application's own costs each request 20 us.
     app.routes.extend((*documents.router.routes, *health.router.routes))
     return app

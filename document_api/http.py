@@ -12,8 +12,9 @@ from yarl import URL
 
 from observability.exceptions import exception_text
 
-# Less than the 5 s after which uvicorn closes an idle connection: a request sent into one that closes is lost.
-_KEEPALIVE_SECONDS: Final = 4.0
+# Less than the 5 s after which uvicorn closes an idle connection, and than the 3 s for which a server that ends waits for
+# requests (observability.server): a request sent into one that closes is lost.
+_KEEPALIVE_SECONDS: Final = 2.0
 
 
 class NoAnswer(Exception):  # noqa: N818  what happened, in the words of those who catch it

@@ -36,9 +36,9 @@ OF_THE_STACK = TLS_BETWEEN_SERVICES | {
 }
 PASSED_ON_PREFIXES = ("OTEL_",)
 
-CLOSING_SECONDS = (
-    10  # after the last request: telemetry takes up to 5 (observability.telemetry), then pools close
-)
+# Before the last request up to 7 for those who are about to send one (observability.server), and after it up to 5 for
+# telemetry (observability.telemetry); then pools close.
+CLOSING_SECONDS = 20
 EXPORT_INTERVAL_MS = 4000
 FASTEST_EXPORT_MS = 500
 HTTP_DEFAULT, HTTPS_DEFAULT = 80, 443  # need no mention in a URL

@@ -10,6 +10,7 @@ Traps: names stand in signals.py only; an ID is never a label (instruments.py dr
 exceptions are recorded where they are handled; measure inside the span, or the exemplar has no trace.
 """
 
+from observability.admission import Admission
 from observability.context import (
     ClientId,
     bind_actor,
@@ -26,6 +27,7 @@ from observability.runtime import watched_event_loop
 from observability.telemetry import Identity, Step, Telemetry, configure
 
 __all__ = [
+    "Admission",
     "ClientId",
     "Identity",
     "NotFound",

@@ -152,6 +152,7 @@ class Instruments:
         self.http_request_duration = self._made(signals.HTTP_REQUEST_DURATION)
         self.http_errors = self._made(signals.HTTP_ERRORS)
         self.http_in_progress = self._made(signals.HTTP_IN_PROGRESS)
+        self.requests_shed = self._made(signals.REQUESTS_SHED)
         self.database_operations = self._made(signals.DATABASE_OPERATIONS)
         self.database_operation_duration = self._made(signals.DATABASE_OPERATION_DURATION)
         self.database_pool_wait = self._made(signals.DATABASE_POOL_WAIT)

@@ -69,6 +69,12 @@ class ServiceSettings(BaseSettings):
         min_length=1,
         description="Resource attribute deployment.environment.name; that of `ENVIRONMENT` by default",
     )
+    requests_in_hand: int = Field(
+        64,
+        ge=1,
+        description="Requests that each process works on at once, and a quarter of those that may be open, with those whose"
+        " body is still on its way; beyond, 503 with `Retry-After`",
+    )
     slow_request_seconds: float = Field(
         1.0, gt=0, description="Requests slower than this are logged as WARNING"
     )

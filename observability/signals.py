@@ -100,6 +100,7 @@ class ErrorType(StrEnum):
     INTERNAL_ERROR = "internal_error"
     UPSTREAM_ERROR = "upstream_error"
     UNAVAILABLE = "unavailable"
+    OVERLOADED = "overloaded"
     TIMEOUT = "timeout"
     INSUFFICIENT_STORAGE = "insufficient_storage"
 
@@ -272,6 +273,13 @@ HTTP_ERRORS: Final = MetricSpec(
 )
 HTTP_IN_PROGRESS: Final = MetricSpec(
     "http_requests_in_progress", "updowncounter", "Requests being answered now", "{request}", _METHOD
+)
+REQUESTS_SHED: Final = MetricSpec(
+    "requests_shed",
+    "counter",
+    "Requests refused at once because the service has too much in hand",
+    "{request}",
+    {**_METHOD, "path": ROUTES},
 )
 DATABASE_OPERATIONS: Final = MetricSpec(
     "database_operations",
@@ -458,6 +466,7 @@ SERVICE_METRICS: Final = (
     HTTP_REQUEST_DURATION,
     HTTP_ERRORS,
     HTTP_IN_PROGRESS,
+    REQUESTS_SHED,
     HEALTH_CHECKS,
     HEALTH_CHECK_DURATION,
     TELEMETRY_DROPPED,

@@ -29,6 +29,7 @@ SILENT: Mapping[str, str] = {
     "gen_ai_": "no model is configured",
     "ALERTS": "nothing fires while all is well",
     "database_connection_pool_exhausted_total": "nobody waits 5 s for a connection",
+    "requests_shed_total": "nothing is refused for overload",
     "telemetry_dropped_total": "nothing was dropped",
     "tenant_limit_exceeded_total": "nobody is over a limit",
     'code!~"2..': "nothing was rejected",

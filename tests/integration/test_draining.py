@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 import psutil
 import pytest
@@ -115,7 +115,7 @@ class Askers:
         self._keep_alive = keep_alive
         self._threads = [threading.Thread(target=self._ask) for _ in range(count)]
 
-    def __enter__(self) -> "Askers":
+    def __enter__(self) -> Self:
         for thread in self._threads:
             thread.start()
         eventually(lambda: self.results["answered"] > 100, "they are answered")
@@ -205,7 +205,10 @@ def test_without_connections_it_ends_at_once(tmp_path: Path) -> None:
 def test_a_successor_takes_over_at_the_same_port_without_a_refused_connection(tmp_path: Path) -> None:
     """With REUSE_PORT the next process begins before this one ends: nobody finds the port closed."""
     port = free_port()
-    with running(tmp_path, port, REUSE_PORT="true") as service, Askers(service, 16, keep_alive=False) as askers:
+    with (
+        running(tmp_path, port, REUSE_PORT="true") as service,
+        Askers(service, 16, keep_alive=False) as askers,
+    ):
         successor = Service(tmp_path, port, REUSE_PORT="true")
         try:
             eventually(successor.listens, "the successor listens", seconds=SECONDS)

@@ -24,6 +24,7 @@ NAMES = {
     "health_check_total",
     "health_check_duration_seconds",
     "tenant_requests_total",
+    "requests_shed_total",
     "tenant_limit_exceeded_total",
     "documents_uploaded_total",
     "document_size_bytes",

@@ -55,6 +55,7 @@ from observability.signals import (
     HTTP_IN_PROGRESS,
     HTTP_REQUEST_DURATION,
     HTTP_REQUESTS,
+    REQUESTS_SHED,
     TELEMETRY_DROPPED,
     Attribute,
 )
@@ -260,6 +261,17 @@ _REQUESTS: Final = (
         ),
         links=(RUNTIME,),
         no_value=_NO_REQUESTS,
+    ),
+    lines(
+        "Refused for overload",
+        "Requests in a second that were answered 503 at once because the service had too much in hand",
+        Target(
+            expr=rate(REQUESTS_SHED, OF_SERVICE, by=("service_name", "method", "path")),
+            legend="{{service_name}} {{method}} {{path}}",
+        ),
+        unit="reqps",
+        links=(RUNTIME,),
+        no_value="nothing is refused for overload",
     ),
     table(
         "Routes",

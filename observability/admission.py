@@ -1,0 +1,115 @@
+"""Admission: a service that has enough in hand refuses what comes on top, before that costs anything."""
+
+import logging
+import time
+from typing import Final
+
+from starlette.routing import Match
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from observability.context import RequestContext, accept_correlation_id, enter_request
+from observability.middleware import HEALTH_PATHS
+from observability.problems import problem_response
+from observability.signals import CORRELATION_HEADER, METHODS, UNMATCHED_ROUTE, ErrorType
+from observability.telemetry import Telemetry
+
+logger = logging.getLogger(__name__)
+
+# A body that is slow to come takes memory but no time, so there may be this many times more requests in all.
+OPEN_PER_REQUEST_IN_HAND: Final = 4
+RETRY_AFTER_SECONDS: Final = 2
+_STATUS: Final = 503
+_SECONDS_BETWEEN_LINES: Final = 10.0
+_CORRELATION_HEADER: Final = CORRELATION_HEADER.lower().encode()
+
+
+class Admission:
+    """Wraps an ASGI app: beyond `in_hand` requests that are worked on at once, 503 with Retry-After.
+
+    What waits for its body is not worked on; of all requests together there may be OPEN_PER_REQUEST_IN_HAND times as
+    many. Health requests are always let in. A refusal counts in the metrics, and makes neither span nor line.
+    """
+
+    def __init__(self, app: ASGIApp, *, telemetry: Telemetry, in_hand: int) -> None:
+        self.app = app
+        self._telemetry = telemetry
+        self._most_in_hand = in_hand
+        self._most_open = in_hand * OPEN_PER_REQUEST_IN_HAND
+        self._in_hand = 0
+        self._open = 0
+        self._untold = 0
+        self._told_at = float("-inf")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let a request in, or refuse it."""
+        if scope["type"] != "http" or scope["path"] in HEALTH_PATHS:
+            await self.app(scope, receive, send)
+            return
+        if self._in_hand >= self._most_in_hand or self._open >= self._most_open:
+            await self._refuse(scope, receive, send)
+            return
+
+        async def receive_meanwhile() -> Message:
+            self._in_hand -= 1
+            try:
+                return await receive()
+            finally:
+                self._in_hand += 1
+
+        self._in_hand += 1
+        self._open += 1
+        try:
+            await self.app(scope, receive_meanwhile, send)
+        finally:
+            self._in_hand -= 1
+            self._open -= 1
+
+    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
+        began = time.perf_counter()
+        self._tell()
+        request = RequestContext(accept_correlation_id(_correlation_id(scope)))
+        enter_request(request)
+        answer = problem_response(
+            _STATUS,
+            "The service has more in hand than it can do soon. Send the request again later.",
+            {"Retry-After": str(RETRY_AFTER_SECONDS), CORRELATION_HEADER: request.correlation_id},
+        )
+        await answer(scope, receive, send)
+        metrics = self._telemetry.metrics
+        labels = {
+            "method": scope["method"] if scope["method"] in METHODS else "_OTHER",
+            "path": _route(scope),
+            "status": str(_STATUS),
+        }
+        metrics.http_requests(1, **labels)
+        metrics.http_request_duration(time.perf_counter() - began, **labels)
+        metrics.http_errors(1, **labels, error_type=ErrorType.OVERLOADED)
+        metrics.requests_shed(1, method=labels["method"], path=labels["path"])
+
+    def _tell(self) -> None:
+        """Say how many were refused, now and then: a line each would be the next thing too many."""
+        self._untold += 1
+        now = time.monotonic()
+        if now - self._told_at < _SECONDS_BETWEEN_LINES:
+            return
+        logger.warning(
+            "Overloaded: requests are refused",
+            extra={
+                "context_data": {"refused": self._untold, "in_hand": self._in_hand, "open": self._open},
+            },
+        )
+        self._untold, self._told_at = 0, now
+
+
+def _correlation_id(scope: Scope) -> str | None:
+    return next(
+        (value.decode("latin-1") for name, value in scope["headers"] if name == _CORRELATION_HEADER), None
+    )
+
+
+def _route(scope: Scope) -> str:
+    """Return the template of the route that the request would have taken."""
+    for route in scope["app"].routes:
+        if route.matches(scope)[0] is Match.FULL:
+            return str(route.path)
+    return UNMATCHED_ROUTE
