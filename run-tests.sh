@@ -3,6 +3,7 @@
 #
 #   ./run-tests.sh                  the gates, then every test
 #   ./run-tests.sh ARGUMENTS...     pytest with these arguments, without the gates
+#   ./run-tests.sh --faults ...     breaks a stack under load in every way, and prints what became of it (--help says more)
 set -euo pipefail
 
 CHECKOUT="$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd -P)"
@@ -15,6 +16,8 @@ main() {
     install_requirements "$VENV" "$CHECKOUT/requirements/dev.txt"
     if (($# == 0)); then
         gates
+    elif [[ "$1" == --faults ]]; then
+        exec "$VENV/bin/python" -m tests.faults "${@:2}"
     fi
     exec "$VENV/bin/python" -m pytest "$@"
 }

@@ -1,0 +1,133 @@
+"""One fault under steady load, and what became of everything."""
+
+import re
+import time
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final
+
+import httpx
+
+from tests.e2e import faults
+from tests.e2e.conftest import RunningStack
+from tests.faults.catalogue import Fault
+from tests.faults.evidence import Documents, documents, rows
+from tests.faults.load import OK, Load, Request, steady
+from tests.faults.telemetry import Missing, missing
+from tests.waiting import eventually
+
+BEFORE_SECONDS: Final = 5.0
+AFTER_SECONDS: Final = 20.0
+# A request that takes longer is none that is well again.
+QUICK_SECONDS: Final = 1.0
+_ARRIVES_SECONDS: Final = 30.0
+_CALM_SECONDS: Final = 120.0
+_FIRING: Final = 'ALERTS{alertstate="firing"}'
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one fault did."""
+
+    fault: str
+    requests: int
+    statuses: Mapping[int, int]  # 0: no answer
+    longest_seconds: float
+    recovered_seconds: float | None  # from the fault's end; None: not within the time it was watched
+    documents: Documents
+    missing: Missing
+    alerts: tuple[str, ...]
+    hidden: bool
+
+    @property
+    def broken(self) -> list[str]:
+        """Return every promise that was not kept."""
+        late = [] if self.recovered_seconds is not None else [f"not well again within {AFTER_SECONDS:.0f} s"]
+        failed = sum(count for status, count in self.statuses.items() if status != OK) if self.hidden else 0
+        noticed = [f"{failed} requests failed, and none should have"] if failed else []
+        return [*self.documents.broken, *late, *noticed]
+
+
+def run(fault: Fault, stack: RunningStack, http: httpx.Client, *, after: float = AFTER_SECONDS) -> Outcome:
+    """Let a fault happen under load, and look at everything afterwards."""
+    name = re.sub("[^a-z0-9]+", "-", fault.name.lower()).strip("-")
+    with fault.around(stack):
+        began = time.time()
+        with steady(stack.endpoints["nginx"], f"{name}-{began:.0f}") as load:
+            time.sleep(BEFORE_SECONDS)
+            struck = time.time()
+            with fault.strikes(stack):
+                time.sleep(fault.seconds)
+            over = time.time() if fault.seconds else struck
+            time.sleep(after)
+        return _looked_at(fault, stack, http, load=load, began=began, over=over)
+
+
+def _looked_at(
+    fault: Fault, stack: RunningStack, http: httpx.Client, *, load: Load, began: float, over: float
+) -> Outcome:
+    left = _missing_at_last(stack, http, load)
+    with (
+        faults.database(stack) as connection,
+        httpx.Client(base_url=stack.endpoints["nginx"], trust_env=False) as api,
+    ):
+        found = documents(load, rows(connection, load.clients), stack.state / "uploads", api)
+    return Outcome(
+        fault=fault.name,
+        requests=len(load.requests),
+        statuses=dict(sorted(Counter(request.status for request in load.requests).items())),
+        longest_seconds=max(request.seconds for request in load.requests),
+        recovered_seconds=recovery(load, over),
+        documents=found,
+        missing=left,
+        alerts=_alerts(stack, http, began),
+        hidden=fault.hidden,
+    )
+
+
+def recovery(load: Load, over: float) -> float | None:
+    """Return the seconds from a moment until the last request was sent that was not answered well and quickly.
+
+    None where requests fail to the very end.
+    """
+    bad = [request.at for request in load.requests if request.at >= over and not _well(request)]
+    if not bad:
+        return 0.0
+    last = max(bad)
+    return last - over if any(request.at > last for request in load.requests) else None
+
+
+def _well(request: Request) -> bool:
+    return request.answered_well and request.seconds < QUICK_SECONDS
+
+
+def _missing_at_last(stack: RunningStack, http: httpx.Client, load: Load) -> Missing:
+    """Count what is missing once nothing more arrives."""
+    deadline, found = time.monotonic() + _ARRIVES_SECONDS, None
+    while time.monotonic() < deadline:
+        with suppress(httpx.TransportError):
+            found = missing(stack, http, load)
+            if not found.spans and not found.lines:
+                break
+        time.sleep(1)
+    assert found is not None, "Jaeger or the log store does not answer"
+    return found
+
+
+def calm(stack: RunningStack, http: httpx.Client) -> None:
+    """Wait until no alert fires, so that those that will are this fault's."""
+    eventually(lambda: not _asked(stack, http, _FIRING), "no alert fires", seconds=_CALM_SECONDS)
+
+
+def _alerts(stack: RunningStack, http: httpx.Client, since: float) -> tuple[str, ...]:
+    """Return the names of the alerts that fired since."""
+    return _asked(stack, http, f"max_over_time({_FIRING}[{time.time() - since:.0f}s])")
+
+
+def _asked(stack: RunningStack, http: httpx.Client, query: str) -> tuple[str, ...]:
+    """Return the names of the alerts that a query finds."""
+    answer = http.get(f"{stack.endpoints['prometheus']}/api/v1/query", params={"query": query})
+    found = answer.raise_for_status().json()["data"]["result"]
+    return tuple(sorted({each["metric"]["alertname"] for each in found}))
