@@ -98,7 +98,7 @@ class LoadBalancer:
         return TLS_CONFIG.read_text() + tls.certificate.read_text()
 
     def _site_values(self) -> dict[str, str]:
-        servers = (f"server 127.0.0.1:{port} max_fails=1 fail_timeout=5s;" for port in self.upstream_ports)
+        servers = (f"server 127.0.0.1:{port} max_fails=1 fail_timeout=2s;" for port in self.upstream_ports)
         return {
             "UPSTREAM_SERVERS": "\n    ".join(servers),
             "NGINX_LISTEN": self.listen,

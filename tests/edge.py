@@ -16,7 +16,7 @@ from local_stack.nginx import LoadBalancer
 from tests.waiting import eventually, until_up
 
 START_SECONDS = 10
-MAX_UPLOAD_BYTES = 1000
+MAX_UPLOAD_BYTES = 200_000
 
 
 @dataclass
@@ -36,10 +36,10 @@ class Seen:
 class Upstream:
     """A real HTTP server that keeps what it saw and answers as it is told."""
 
-    def __init__(self) -> None:
+    def __init__(self, port: int = 0) -> None:
         self.seen: list[Seen] = []
         self.answer: Callable[[BaseHTTPRequestHandler], None] = reply(200, b'{"ok": true}')
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self.server = ThreadingHTTPServer(("127.0.0.1", port), self._handler())
         self.port = self.server.server_address[1]
         self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.01})
         self.thread.start()

@@ -22,7 +22,10 @@ from pydantic import SecretStr
 from data_store.app import create_app
 from data_store.migrations import migrate
 from data_store.settings import DataStoreSettings
+from tests.edge import Edge, Upstream, load_balancer, two_upstreams
+from tests.edge import running as edge_running
 from tests.live_server import served
+from tests.ports import free_port
 from tests.telemetry_spy import TelemetrySpy
 from tests.waiting import eventually
 
@@ -242,3 +245,20 @@ def data_store(database_url: str, telemetry: TelemetrySpy) -> Iterator[httpx.Cli
     """A client of a data store that serves a fresh database."""
     with data_store_on(database_url, telemetry) as client:
         yield client
+
+
+@pytest.fixture
+def upstreams() -> Iterator[list[Upstream]]:
+    """Two document_api stand-ins."""
+    with two_upstreams() as servers:
+        yield servers
+
+
+@pytest.fixture
+def edge(tmp_path: Path, upstreams: list[Upstream]) -> Iterator[Edge]:
+    """The real nginx with the real template in front of both."""
+    port = free_port()
+    balancer = load_balancer(tmp_path, port, upstreams)
+    balancer.write()
+    with edge_running(balancer, port, upstreams) as running_edge:
+        yield running_edge

@@ -167,7 +167,7 @@ class TestRendering:
             run_dir=tmp_path / "r",
         ).write()
         assert "client_max_body_size 66536;" in text
-        assert text.count("max_fails=1 fail_timeout=5s;\n") == 2
+        assert text.count("max_fails=1 fail_timeout=2s;\n") == 2
 
     def test_prometheus_probes_every_instance(self, tmp_path: Path) -> None:
         """One that is not asked could be dead for long."""
