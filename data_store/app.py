@@ -12,11 +12,10 @@ from data_store import SERVICE_NAME, VERSION, health
 from data_store.body_limit import MAX_BODY_BYTES, DeclaredBodyLimit
 from data_store.credentials.endpoints import principals_router
 from data_store.credentials.repository import PrincipalRepository
-from data_store.database import Database, make_engine
+from data_store.database import Database, make_engine, make_threads
 from data_store.records.endpoints import records_router, storage_keys_router
 from data_store.records.repository import DocumentRepository, Limits
 from data_store.settings import DataStoreSettings
-from data_store.threads import Threads
 from observability import (
     Admission,
     Identity,
@@ -35,26 +34,18 @@ def create_app(settings: DataStoreSettings | None = None, telemetry: Telemetry |
     settings = settings or load_settings(DataStoreSettings)
     telemetry = telemetry or _telemetry(settings)
     requests, probes = (
-        DatabaseTelemetry(
-            make_engine(settings, connections=connections),
-            telemetry,
-            slow_statement_seconds=settings.slow_statement_seconds,
-        )
+        _database(settings, telemetry, connections=connections)
         for connections in (settings.database_pool_size, health.CONNECTIONS)
     )
-    requests.observe_pool()
-    database = Database(
-        requests,
-        Threads(settings.database_pool_size, patience_seconds=settings.database_pool_timeout_seconds),
-    )
+    requests.telemetry.observe_pool()
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[Mapping[str, object]]:
         """Telemetry is up first and goes down last, so that it tells how everything else went down."""
         async with AsyncExitStack() as stack:
             stack.push_async_callback(run_sync, telemetry.shutdown)
-            stack.enter_context(database)
-            stack.callback(probes.engine.dispose)
+            stack.enter_context(requests)
+            stack.enter_context(probes)
             await stack.enter_async_context(watched_event_loop(telemetry))
             yield {GATE: ServiceGate(tokens_of(settings.service_token))}
 
@@ -68,17 +59,17 @@ def create_app(settings: DataStoreSettings | None = None, telemetry: Telemetry |
     install_problem_handlers(app)
     describe_security(app, SECURITY_SCHEMES)
     probing = health.health_router(
-        health.DatabaseProbe(probes),
+        health.DatabaseProbe(requests, probes),
         telemetry,
         service=SERVICE_NAME,
         version=VERSION,
         deadline_seconds=settings.health_deadline_seconds,
     )
     principals = principals_router(
-        PrincipalRepository(database, pepper=settings.api_key_pepper.get_secret_value()),
+        PrincipalRepository(requests, pepper=settings.api_key_pepper.get_secret_value()),
         cache_seconds=settings.credential_cache_seconds,
     )
-    documents = DocumentRepository(database, limits=Limits.of(settings), audit_reads=settings.audits_reads)
+    documents = DocumentRepository(requests, limits=Limits.of(settings), audit_reads=settings.audits_reads)
     records, storage_keys = records_router(documents), storage_keys_router(documents)
     # Not include_router: going through routers inside the application's own costs each request 20 us.
     app.routes.extend((*records.routes, *principals.routes, *storage_keys.routes, *probing.routes))
@@ -91,6 +82,18 @@ def create_app(settings: DataStoreSettings | None = None, telemetry: Telemetry |
     )
     app.add_middleware(Admission, telemetry=telemetry, in_hand=settings.requests_in_hand)
     return app
+
+
+def _database(settings: DataStoreSettings, telemetry: Telemetry, *, connections: int) -> Database:
+    return Database(
+        DatabaseTelemetry(
+            make_engine(settings, connections=connections),
+            telemetry,
+            slow_statement_seconds=settings.slow_statement_seconds,
+        ),
+        make_threads(settings, connections=connections),
+        longest_seconds=settings.longest_answer_seconds,
+    )
 
 
 def _telemetry(settings: DataStoreSettings) -> Telemetry:

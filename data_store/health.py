@@ -1,4 +1,4 @@
-"""GET /health: does the database answer, and are its tables there?"""
+"""GET /health: does the database answer, are its tables there, and do requests get at it?"""
 
 import asyncio
 import time
@@ -7,21 +7,23 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
-from anyio import CapacityLimiter
-from anyio.to_thread import run_sync
 from fastapi import APIRouter, Response
 from pydantic import BaseModel
 from sqlalchemy import text
 
 from access.roles import Permission
 from access.routes import needs
+from data_store.database import Database
 from observability import Telemetry, run_checks
-from observability.database import DatabaseTelemetry, Statement
+from observability.database import Connection, Statement
 from observability.fields import Timestamp
 from observability.health import Check, SingleFlight, overall, status_code
 from observability.signals import HealthStatus
 
 DATABASE: Final = "database"
+CONNECTION_POOL: Final = "connection_pool"
+# Health is asked for every few seconds; somebody should see what happened between.
+_EXHAUSTED_SECONDS: Final = 30.0
 # Of the probe's own: it must find one even while requests hold all of theirs.
 CONNECTIONS: Final = 1
 TABLES: Final = ("document_metadata", "users", "clients")
@@ -45,6 +47,12 @@ class DatabaseHealth(BaseModel):
     latency_ms: float | None
 
 
+class PoolHealth(BaseModel):
+    """State of the connections that requests use: degraded after one got none in time."""
+
+    status: HealthStatus
+
+
 class Health(BaseModel):
     """State of the service and of what it needs."""
 
@@ -52,6 +60,7 @@ class Health(BaseModel):
     service: str
     timestamp: Timestamp
     database: DatabaseHealth
+    connection_pool: PoolHealth
     tables: dict[str, HealthStatus]
     version: str
 
@@ -63,30 +72,35 @@ class _Probed:
 
 
 class DatabaseProbe:
-    """Asks PostgreSQL in threads of its own: requests that wait for the database do not keep it waiting."""
+    """Asks PostgreSQL on a connection of its own: requests that wait for the database do not keep it waiting."""
 
-    def __init__(self, database: DatabaseTelemetry) -> None:
-        self._database = database
-        self._threads = CapacityLimiter(CONNECTIONS)
-        self._single = SingleFlight(self._in_thread)
+    def __init__(self, requests: Database, probes: Database) -> None:
+        self._requests = requests
+        self._probes = probes
+        self._single = SingleFlight(self._ask)
 
     async def ask(self) -> _Probed:
         """Return the tables that can be used and how long the answer took; one question at a time is asked."""
         return await self._single()
 
-    async def _in_thread(self) -> _Probed:
-        return await run_sync(self._ask, limiter=self._threads, abandon_on_cancel=True)
+    async def pool(self) -> HealthStatus:
+        """Tell whether requests have got their connections of late."""
+        exhausted_at = self._requests.telemetry.exhausted_at
+        exhausted = exhausted_at is not None and time.monotonic() - exhausted_at < _EXHAUSTED_SECONDS
+        return HealthStatus.DEGRADED if exhausted else HealthStatus.HEALTHY
 
-    def _ask(self) -> _Probed:
+    async def _ask(self) -> _Probed:
         started = time.perf_counter()
-        with self._database.connect() as connection:
-            rows = connection.execute(_USABLE_TABLES, {"names": list(TABLES)})
-            tables = frozenset(name for (name,) in rows)
+
+        def usable(connection: Connection) -> frozenset[str]:
+            return frozenset(name for (name,) in connection.execute(_USABLE_TABLES, {"names": list(TABLES)}))
+
+        tables = await self._probes.read(usable, tenant=None)
         return _Probed(tables, round((time.perf_counter() - started) * 1000, 3))
 
 
-def _checks(answer: "asyncio.Task[_Probed]") -> Mapping[str, Check]:
-    """Return a check for the database and each table; all wait for the same answer."""
+def _checks(answer: "asyncio.Task[_Probed]", pool: Check) -> Mapping[str, Check]:
+    """Return a check for the pool, the database and each table; all but the first wait for the same answer."""
 
     async def database() -> HealthStatus:
         await asyncio.shield(answer)
@@ -99,7 +113,7 @@ def _checks(answer: "asyncio.Task[_Probed]") -> Mapping[str, Check]:
 
         return check
 
-    return {DATABASE: database, **{name: table(name) for name in TABLES}}
+    return {CONNECTION_POOL: pool, DATABASE: database, **{name: table(name) for name in TABLES}}
 
 
 def health_router(
@@ -113,7 +127,9 @@ def health_router(
         """Say how the service is: 200 when it can serve, 503 when it cannot."""
         answer = asyncio.create_task(probe.ask())
         try:
-            statuses = await run_checks(_checks(answer), telemetry, deadline_seconds=deadline_seconds)
+            statuses = await run_checks(
+                _checks(answer, probe.pool), telemetry, deadline_seconds=deadline_seconds
+            )
         finally:
             answer.cancel()
         status = overall(statuses)
@@ -123,6 +139,7 @@ def health_router(
             service=service,
             timestamp=datetime.now(UTC),
             database=DatabaseHealth(status=statuses[DATABASE], latency_ms=_latency(answer)),
+            connection_pool=PoolHealth(status=statuses[CONNECTION_POOL]),
             tables={name: statuses[name] for name in TABLES},
             version=version,
         )

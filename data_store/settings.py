@@ -13,6 +13,8 @@ from observability.service import DEMONSTRATION, AuthMode, ServiceSettings, chec
 _DRIVERS: Final = ("postgresql", "postgresql+psycopg2")
 # The admin command line waits so long after it has withdrawn something: no data store can have told a longer time.
 MAX_CREDENTIAL_CACHE_SECONDS: Final = 5.0
+# For what PostgreSQL cancels to be told, before the connection is taken for dead.
+GRACE_SECONDS: Final = 0.5
 
 
 class DataStoreSettings(ServiceSettings):
@@ -38,13 +40,19 @@ class DataStoreSettings(ServiceSettings):
         8, ge=1, le=1000, description="Requests served at once, each with a connection of its own"
     )
     database_pool_timeout_seconds: float = Field(
-        5.0, gt=0, description="Time that a request waits for a connection"
+        1.0, gt=0, description="Time that a request waits for a connection"
     )
     database_wait_seconds: float = Field(
         60.0, ge=0, description="Time that the start waits for PostgreSQL to accept connections"
     )
+    lock_timeout_seconds: float = Field(
+        2.0, ge=0.001, description="Time after which PostgreSQL cancels a statement that waits for a lock"
+    )
     statement_timeout_seconds: float = Field(
-        5.0, ge=0.001, description="Time after which PostgreSQL cancels a statement"
+        3.0,
+        ge=0.001,
+        validate_default=True,
+        description="Time after which PostgreSQL cancels a statement; longer than `LOCK_TIMEOUT_SECONDS`",
     )
     slow_statement_seconds: float = Field(
         0.25, gt=0, description="Statements slower than this are logged as WARNING"
@@ -79,6 +87,16 @@ class DataStoreSettings(ServiceSettings):
     )
 
     @property
+    def work_seconds(self) -> float:
+        """Return how long work may last beyond the wait for a connection: what PostgreSQL does not end by then is cut off."""
+        return self.statement_timeout_seconds + GRACE_SECONDS
+
+    @property
+    def longest_answer_seconds(self) -> float:
+        """Return when a request is answered at the latest, whatever the database does."""
+        return self.database_pool_timeout_seconds + self.work_seconds
+
+    @property
     def owner_url(self) -> str:
         """Return the URL of the role that owns the tables."""
         return (self.migration_database_url or self.database_url).get_secret_value()
@@ -95,6 +113,15 @@ class DataStoreSettings(ServiceSettings):
     def audits_reads(self) -> bool:
         """Tell whether reading a document is audited."""
         return self.auth_mode is AuthMode.REQUIRED if self.audit_reads is None else self.audit_reads
+
+    @field_validator("statement_timeout_seconds")
+    @classmethod
+    def _locks_are_waited_for_less(cls, value: float, info: ValidationInfo) -> float:
+        # Else the wait for a lock would end as a slow statement, and nobody could tell the two apart.
+        lock_timeout = info.data.get("lock_timeout_seconds")
+        if lock_timeout is not None and value <= lock_timeout:
+            raise ValueError(f"must be longer than LOCK_TIMEOUT_SECONDS, which is {lock_timeout:g}")
+        return value
 
     @field_validator("database_url", "migration_database_url")
     @classmethod

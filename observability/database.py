@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any, Final, NoReturn, cast
 from urllib.parse import quote
 
@@ -21,16 +22,18 @@ from opentelemetry.trace import SpanKind, Status, StatusCode
 from opentelemetry.util.types import AttributeValue
 from psycopg2.errors import QueryCanceled
 from psycopg2.extensions import TRANSACTION_STATUS_IDLE, TRANSACTION_STATUS_INERROR, connection
-from sqlalchemy import ClauseElement, Engine, TableClause, UpdateBase
+from sqlalchemy import ClauseElement, Engine, TableClause, UpdateBase, event
 from sqlalchemy.dialects.postgresql import psycopg2 as dialect
+from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
-from sqlalchemy.pool import Pool, PoolProxiedConnection, QueuePool
+from sqlalchemy.pool import ConnectionPoolEntry, Pool, PoolProxiedConnection, QueuePool
 
 from observability.context import current_correlation_id
 from observability.exceptions import exception_message
 from observability.propagation import traceparent
 from observability.signals import DATABASE_POOL, Attribute, Span
 from observability.telemetry import Step, Telemetry
+from observability.wire import Wire
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +47,7 @@ _NOT_DURABLE: Final = "SET LOCAL synchronous_commit = off; "
 # A transaction that waited for the disk in its COMMIT would hold its rows meanwhile, and all who want the same would wait
 # one after the other: it commits without, and then a transaction that touches no row waits for both (docs/adr/0012).
 _COMMIT: Final = "COMMIT; SELECT pg_logical_emit_message(true, 'robin', '')"
+_WIRE: Final = "wire"  # what is kept beside each connection of a pool
 _DIALECT: Final = dialect.dialect()  # type: ignore[no-untyped-call]
 _OPERATION: Final = re.compile(
     r"\s*(?:WITH\b.*?\)\s*)?(SELECT|INSERT|UPDATE|DELETE)\b", re.IGNORECASE | re.DOTALL
@@ -53,6 +57,10 @@ _TABLE: Final = re.compile(r"\b(?:FROM|INTO|UPDATE)\s+\"?([A-Za-z_][\w.]*)", re.
 
 class CommitUnconfirmed(Exception):  # noqa: N818  no error of the transaction: it may well be committed
     """The connection broke during COMMIT: whether the transaction is committed, only the database knows."""
+
+
+class ConnectionLost(psycopg2.OperationalError):
+    """The connection broke before COMMIT was sent: what a transaction did is undone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +134,9 @@ class Connection:
         self.pooled = pooled
         self.pool = pool
         self._driver = cast("connection", pooled.driver_connection)
+        self._wire: Wire = pooled.info[_WIRE]
+        self._lending = Lock()
+        self._lent = True
         self._telemetry = telemetry
         self._slow_statement_seconds = slow_statement_seconds
         if not self._driver.autocommit:
@@ -169,6 +180,17 @@ class Connection:
                 raise CommitUnconfirmed(str(error)) from error
             raise
 
+    def cut(self) -> None:
+        """End the connection, from any thread, unless it is given back: whatever waits for the server on it fails at once."""
+        with self._lending:
+            if self._lent:
+                self._wire.cut()
+
+    def end_loan(self) -> None:
+        """Be of no more use: the next one may have the same connection."""
+        with self._lending:
+            self._lent = False
+
     def roll_back(self) -> None:
         """Undo the transaction; the server does it where the connection is lost."""
         with suppress(psycopg2.Error), self._driver.cursor() as cursor:
@@ -187,10 +209,10 @@ class Connection:
             return cursor.fetchall() if cursor.description else []
 
     def _lost_or(self, error: psycopg2.Error) -> psycopg2.Error:
-        """Return the error, as an OperationalError where the connection was lost: the driver has several words for that."""
-        if self._driver.closed and not isinstance(error, psycopg2.OperationalError):
+        """Return the error, as ConnectionLost where that is what happened: the driver has several words for it."""
+        if self._driver.closed:
             # Without a code it is libpq's own text; PostgreSQL's may quote values.
-            return psycopg2.OperationalError(str(error) if error.pgcode is None else exception_message(error))
+            return ConnectionLost(str(error) if error.pgcode is None else exception_message(error))
         return error
 
     def _tell(self, span: trace.Span, statement: Statement, seconds: float, *, success: bool) -> None:
@@ -217,6 +239,9 @@ class DatabaseTelemetry:
         self.engine = engine
         self._telemetry = telemetry
         self._slow_statement_seconds = slow_statement_seconds
+        self.exhausted_at: float | None = None  # when somebody last got no connection, by the monotonic clock
+        event.listen(engine, "checkout", _refuse_lost)
+        event.listen(engine, "close", _let_go_of_wire)
 
     def observe_pool(self) -> None:
         """Report the states of this engine's pool as those of the service."""
@@ -229,7 +254,7 @@ class DatabaseTelemetry:
     def give_up(self, wait: Wait) -> NoReturn:
         """End a wait that took too long, before anything was asked of the pool; raises its TimeoutError."""
         with wait.step as step:
-            self._telemetry.metrics.database_pool_exhausted(1)
+            self._count_exhausted()
             self._tell(wait, step)
             raise PoolTimeoutError(f"No connection in {time.perf_counter() - wait.since:.3g} s")
 
@@ -268,7 +293,7 @@ class DatabaseTelemetry:
             try:
                 pooled = self.engine.raw_connection()
             except PoolTimeoutError:
-                self._telemetry.metrics.database_pool_exhausted(1)
+                self._count_exhausted()
                 raise
             finally:
                 self._tell(wait, step)
@@ -283,12 +308,17 @@ class DatabaseTelemetry:
 
     def _give_back(self, connection: Connection) -> None:
         """Give a connection back to its pool, unless it is of no use to the next one."""
+        connection.end_loan()
         if connection.reusable:
             connection.pooled.close()
             return
         connection.pooled.invalidate()
         if self.engine.pool is connection.pool:
             self.engine.dispose()  # the others are as old, and probably lost with it
+
+    def _count_exhausted(self) -> None:
+        self.exhausted_at = time.monotonic()
+        self._telemetry.metrics.database_pool_exhausted(1)
 
     def _ending(self) -> Step:
         # A commit that fails leaves nothing behind either: rolled back until it is known to be committed.
@@ -322,6 +352,22 @@ class DatabaseTelemetry:
             "max": pool.size() + pool._max_overflow,  # noqa: SLF001  the limit has no public name
         }
         return [(count, {"state": state}) for state, count in states.items()]
+
+
+def _refuse_lost(driver: "connection", entry: ConnectionPoolEntry, _lent: PoolProxiedConnection) -> None:
+    """Let the pool replace a connection that was lost while nobody used it, before it is lent; costs no round trip."""
+    wire = entry.info.get(_WIRE)
+    if wire is None:
+        entry.info[_WIRE] = Wire(driver.fileno())
+    elif wire.is_lost():
+        logger.warning("A connection to the database was lost while nobody used it: another takes its place")
+        raise DisconnectionError
+
+
+def _let_go_of_wire(_driver: "connection", entry: ConnectionPoolEntry) -> None:
+    wire = entry.info.pop(_WIRE, None)
+    if wire is not None:
+        wire.close()
 
 
 def _mark_failure(span: trace.Span, error: psycopg2.Error) -> None:

@@ -220,7 +220,10 @@ _STATEMENT: Final = {
 }
 _COMPONENT: Final = {
     "component": frozenset(
-        {"overall", "file_system", "data_store", "database", "document_metadata", "users", "clients"}
+        {
+            *("overall", "file_system", "data_store", "database", "connection_pool"),
+            *("document_metadata", "users", "clients"),
+        }
     )
 }
 # What is told of the values that clients choose: these, and that there was another one.
@@ -317,7 +320,7 @@ DATABASE_POOL_WAIT: Final = MetricSpec(
 DATABASE_POOL_EXHAUSTED: Final = MetricSpec(
     "database_connection_pool_exhausted",
     "counter",
-    "Waits for a connection that ended in a time-out",
+    "Requests that got no connection: they waited too long, or too many were waiting",
     "{wait}",
 )
 HEALTH_CHECKS: Final = MetricSpec(

@@ -11,10 +11,12 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
 import httpx
+import psutil
 import psycopg2
 import pytest
 from pydantic import SecretStr
@@ -42,10 +44,12 @@ _START_SECONDS: Final = 60
 
 @dataclass
 class PostgreSQL:
-    """A running server that listens on a Unix socket only."""
+    """A server that listens on a Unix socket only, run as this user."""
 
     folder: Path
+    as_user: dict[str, Any]
     _numbers: Iterator[int] = field(default_factory=itertools.count)
+    process: subprocess.Popen[bytes] = field(init=False)
 
     @property
     def log(self) -> Path:
@@ -63,6 +67,55 @@ class PostgreSQL:
     def superuser_url(self, database: str) -> str:
         """Return the URL of a database on this server, as the role for the tests' own looks into it."""
         return self.url(database, "postgres")
+
+    @cached_property
+    def programs(self) -> Path:
+        """Return where its programs are, as this user reaches them."""
+        return _programs(self.folder, self.as_user)
+
+    def start(self) -> None:
+        """Start it, and wait until it takes connections."""
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                _command(self.programs, self.folder),
+                cwd=self.folder,
+                stdout=log,
+                stderr=log,
+                **self.as_user,
+            )
+        self.await_start()
+
+    def await_start(self) -> None:
+        """Wait until it takes connections."""
+        eventually(
+            lambda: self.process.poll() is not None or _accepts(self),
+            "PostgreSQL is up",
+            seconds=_START_SECONDS,
+        )
+        assert self.process.poll() is None, f"PostgreSQL did not start:\n{self.log.read_text()}"
+
+    def end(self, by: signal.Signals = signal.SIGINT) -> None:
+        """End it, by default with a fast shutdown: that does not wait for clients to leave."""
+        self.process.send_signal(by)
+        self.process.wait(_START_SECONDS)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Stop all its processes in their tracks: connections stay, and nothing is answered."""
+        postmaster = psutil.Process(self.process.pid)
+        held: list[psutil.Process] = []
+        try:
+            postmaster.suspend()  # first, so that there will be no other
+            held.append(postmaster)
+            for child in postmaster.children():
+                with suppress(psutil.NoSuchProcess):  # it was about to end
+                    child.suspend()
+                    held.append(child)
+            yield
+        finally:
+            for each in held:
+                with suppress(psutil.NoSuchProcess):
+                    each.resume()
 
     def execute(self, statement: str, *, database: str = "postgres") -> list[Any]:
         """Run a statement as the superuser, outside of any transaction, and return its rows."""
@@ -132,29 +185,24 @@ def running_postgresql() -> Iterator[PostgreSQL]:
     as_user = _unprivileged()
     if as_user:
         os.chown(folder, as_user["user"], as_user["group"])
-    server = PostgreSQL(folder)
+    server = PostgreSQL(folder, as_user)
     try:
-        with server.log.open("wb") as log:
-            programs = _programs(folder, as_user)
-            _initialise(programs, folder / "data", as_user)
-            process = subprocess.Popen(
-                _command(programs, folder), cwd=folder, stdout=log, stderr=log, **as_user
-            )
+        _initialise(server)
+        server.start()
         try:
-            _await_start(server, process)
             yield server
         finally:
-            process.send_signal(signal.SIGINT)  # fast shutdown: does not wait for clients to leave
-            process.wait(_START_SECONDS)
+            if server.process.poll() is None:
+                server.end()
     finally:
         shutil.rmtree(folder)
 
 
-def _initialise(programs: Path, data: Path, as_user: dict[str, Any]) -> None:
+def _initialise(server: PostgreSQL) -> None:
     initdb: list[str | Path] = [
-        programs / "initdb",
+        server.programs / "initdb",
         "-D",
-        data,
+        server.folder / "data",
         "-U",
         "postgres",
         "--auth=trust",
@@ -162,7 +210,9 @@ def _initialise(programs: Path, data: Path, as_user: dict[str, Any]) -> None:
         "--no-locale",  # messages in English, whatever the machine speaks
         "--no-sync",
     ]
-    done = subprocess.run(initdb, cwd=data.parent, capture_output=True, text=True, check=False, **as_user)
+    done = subprocess.run(
+        initdb, cwd=server.folder, capture_output=True, text=True, check=False, **server.as_user
+    )
     if done.returncode:
         pytest.fail(f"initdb failed: {done.stderr}", pytrace=False)
 
@@ -177,27 +227,27 @@ def _command(programs: Path, folder: Path) -> list[str]:
     ]
 
 
-def _await_start(server: PostgreSQL, process: subprocess.Popen[bytes]) -> None:
-    eventually(
-        lambda: process.poll() is not None or _accepts(server), "PostgreSQL is up", seconds=_START_SECONDS
-    )
-    assert process.poll() is None, f"PostgreSQL did not start:\n{server.log.read_text()}"
-
-
 def _accepts(server: PostgreSQL) -> bool:
     with suppress(psycopg2.OperationalError):
         return bool(server.execute("SELECT 1"))
     return False
 
 
-@pytest.fixture(scope="session")
-def postgresql() -> Iterator[PostgreSQL]:
-    """A real PostgreSQL server."""
+@contextmanager
+def prepared_postgresql() -> Iterator[PostgreSQL]:
+    """Run a server that has the roles of the services, and a migrated database to copy."""
     with running_postgresql() as server:
         for role in _ROLES:
             server.execute(role)
         server.execute(f"CREATE DATABASE {MIGRATED} OWNER {OWNER}")
         migrate(server.owner_url(MIGRATED), wait_seconds=0, service_role=SERVICE)
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgreSQL]:
+    """A real PostgreSQL server."""
+    with prepared_postgresql() as server:
         yield server
 
 

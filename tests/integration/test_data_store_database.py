@@ -8,9 +8,8 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy import text
 
-from data_store.database import Database, make_engine
+from data_store.database import Database, make_engine, make_threads
 from data_store.settings import DataStoreSettings
-from data_store.threads import Threads
 from observability.database import Connection, DatabaseTelemetry, Statement
 from tests.telemetry_spy import TelemetrySpy
 
@@ -41,11 +40,11 @@ class Held:
 @pytest.fixture
 def database(database_url: str, telemetry: TelemetrySpy) -> Iterator[Database]:
     """One connection, one thread."""
-    settings = DataStoreSettings(database_url=SecretStr(database_url))
+    settings = DataStoreSettings(database_url=SecretStr(database_url), database_pool_timeout_seconds=10)
     watched = DatabaseTelemetry(
         make_engine(settings, connections=1), telemetry.telemetry, slow_statement_seconds=1
     )
-    with Database(watched, Threads(1, patience_seconds=10)) as database:
+    with Database(watched, make_threads(settings, connections=1), longest_seconds=10) as database:
         yield database
 
 

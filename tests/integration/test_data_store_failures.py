@@ -2,6 +2,8 @@
 
 import os
 import signal
+import socket
+import subprocess
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -25,9 +27,9 @@ from tests.telemetry_spy import TelemetrySpy
 from tests.waiting import eventually
 
 
-def assert_unavailable(answer: httpx.Response) -> None:
+def assert_unavailable(answer: httpx.Response, why: str = "") -> None:
     """Hold an answer to 503 with Retry-After."""
-    assert_problem(answer, 503)
+    assert assert_problem(answer, 503)["detail"].startswith(why)
     assert int(answer.headers["retry-after"]) > 0
 
 
@@ -144,65 +146,67 @@ def test_a_request_that_waits_too_long_for_a_connection_is_a_503_that_counts(
     assert [wait > 0.05 for wait in waits] == [True, True]
 
 
-@pytest.mark.parametrize("method", ["POST", "GET"])
-def test_connections_that_died_cost_one_answer_at_most(
-    data_store: httpx.Client, postgresql: PostgreSQL, database: str, method: str
-) -> None:
-    """The first request on a dead connection may be a 503, and makes the pool replace all of them."""
-
-    def ask() -> httpx.Response:
-        if method == "GET":
-            return data_store.get(f"{DOCUMENTS}/1")
-        return data_store.post(DOCUMENTS, json=DOCUMENT)
-
-    open_connections(data_store, 4)
-    assert postgresql.terminate_connections(database) >= 4
-    answers = [ask() for _ in range(6)]
-    if answers[0].is_error:
-        assert_unavailable(answers[0])
-    assert [answer.status_code for answer in answers[1:]] == [201 if method == "POST" else 200] * 5
-
-
-def open_connections(client: httpx.Client, number: int) -> None:
-    """Make the pool hold at least this many connections."""
-    together = threading.Barrier(number)
-
-    def ask(_: int) -> None:
-        together.wait(10)
-        client.post(DOCUMENTS, json=DOCUMENT)
-
-    for _ in range(3):
-        with ThreadPoolExecutor(number) as threads:
-            list(threads.map(ask, range(number)))
-
-
-def test_a_connection_that_dies_during_a_statement_is_a_503(
-    data_store: httpx.Client, postgresql: PostgreSQL, database: str, lock: psycopg2.extensions.connection
-) -> None:
-    """The request that was waiting is told; the next one works."""
-    with ThreadPoolExecutor(1) as threads:
-        waiting = threads.submit(data_store.post, DOCUMENTS, json=DOCUMENT)
-        eventually(
-            lambda: postgresql.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"  # noqa: S608  a name of our own
-                f" WHERE datname = '{database}' AND application_name = 'data-store' AND wait_event_type = 'Lock'"
-            )
-        )
-        assert_unavailable(waiting.result())
-    lock.close()
-    assert data_store.post(DOCUMENTS, json=DOCUMENT).status_code == 201
-    assert postgresql.count(database, "document_metadata") == 1
-
-
-def test_a_statement_over_its_time_is_cancelled_and_a_503(
+def test_a_statement_that_waits_too_long_for_a_lock_is_cancelled_and_a_503(
     database_url: str, telemetry: TelemetrySpy, lock: psycopg2.extensions.connection
 ) -> None:
-    """STATEMENT_TIMEOUT_SECONDS is PostgreSQL's to enforce; the connection stays usable."""
-    with data_store_on(database_url, telemetry, statement_timeout_seconds=0.1) as client:
-        assert_unavailable(client.post(DOCUMENTS, json=DOCUMENT))
-        assert_unavailable(client.get(f"{DOCUMENTS}/1"))
+    """LOCK_TIMEOUT_SECONDS is PostgreSQL's to enforce; the connection stays usable."""
+    with data_store_on(database_url, telemetry, lock_timeout_seconds=0.1) as client:
+        assert_unavailable(client.post(DOCUMENTS, json=DOCUMENT), "Others hold")
+        assert_unavailable(client.get(f"{DOCUMENTS}/1"), "Others hold")
         lock.close()
         assert client.post(DOCUMENTS, json=DOCUMENT).status_code == 201
+
+
+def test_a_database_that_lets_nobody_in_is_a_503_in_time(telemetry: TelemetrySpy) -> None:
+    """It takes connections and says nothing: libpq would wait for two seconds."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"postgresql://robin@127.0.0.1:{listener.getsockname()[1]}/robin"
+        settings = {
+            "database_pool_timeout_seconds": 0.1,
+            "lock_timeout_seconds": 0.05,
+            "statement_timeout_seconds": 0.1,
+        }
+        with data_store_on(url, telemetry, **settings) as client:
+            assert_unavailable(client.get(f"{DOCUMENTS}/1"), "The database does not answer")
+            with listener.accept()[0] as waiting:
+                waiting.setblocking(False)
+                assert waiting.recv(4096), "libpq has introduced itself"
+                with pytest.raises(BlockingIOError):  # and has not gone: it waits
+                    waiting.recv(1)
+
+
+@pytest.fixture
+def full_disk(postgresql: PostgreSQL, database: str) -> Iterator[None]:
+    """Let documents be stored on a disk of their own, which has no room left."""
+    folder = postgresql.folder / f"disk-{database}"
+    folder.mkdir()
+    size = "size=1m,mode=0700," + ",".join(
+        f"{name[0]}id={postgresql.as_user[name]}" for name in ("user", "group")
+    )
+    subprocess.run(["mount", "-t", "tmpfs", "-o", size, "tmpfs", folder], check=True)
+    try:
+        postgresql.execute(f"CREATE TABLESPACE {database} LOCATION '{folder}'")
+        postgresql.execute(f"ALTER TABLE document_metadata SET TABLESPACE {database}", database=database)
+        with (folder / "ballast").open("wb", buffering=0) as ballast, suppress(OSError):
+            while True:
+                ballast.write(bytes(4096))
+        yield
+        postgresql.execute("ALTER TABLE document_metadata SET TABLESPACE pg_default", database=database)
+        postgresql.execute(f"DROP TABLESPACE {database}")
+    finally:
+        subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a disk")
+@pytest.mark.usefixtures("full_disk")
+def test_a_disk_that_is_full_is_a_507_that_stores_nothing(
+    data_store: httpx.Client, postgresql: PostgreSQL, database: str
+) -> None:
+    """Trying again is no help, so nothing invites to it; what is stored can be read."""
+    problem = assert_problem(data_store.post(DOCUMENTS, json=DOCUMENT), 507)
+    assert problem["detail"] == "The database has no room left; nothing was stored."
+    assert postgresql.count(database, "clients") == 0
+    assert data_store.get(f"{DOCUMENTS}/1").status_code == 404
 
 
 def test_a_database_that_is_away_is_a_503_that_does_not_say_where_it_was(

@@ -37,6 +37,7 @@ def test_a_healthy_service_says_so_of_all_its_parts(data_store: httpx.Client) ->
         "status": "healthy",
         "service": "data-store",
         "database": {"status": "healthy"},
+        "connection_pool": {"status": "healthy"},
         "tables": dict.fromkeys(TABLES, "healthy"),
         "version": "1.0.0",
     }
@@ -118,6 +119,28 @@ def test_health_answers_while_every_request_waits_for_the_database(
         assert [answer.result().status_code for answer in waiting] == [404, 404]
 
 
+def test_a_pool_in_which_requests_found_no_connection_is_degraded(
+    postgresql: PostgreSQL, database: str, telemetry: TelemetrySpy
+) -> None:
+    """200: it serves, though not everybody."""
+    locking = psycopg2.connect(postgresql.superuser_url(database))
+    settings = {"database_pool_size": 1, "database_pool_timeout_seconds": 0.1}
+    with (
+        data_store_on(postgresql.url(database), telemetry, **settings) as client,
+        ThreadPoolExecutor(2) as threads,
+    ):
+        assert client.get("/health").json()["status"] == "healthy"
+        locking.cursor().execute("LOCK TABLE document_metadata IN ACCESS EXCLUSIVE MODE")
+        waiting = [threads.submit(client.get, "/clients/acme/documents/1") for _ in range(2)]
+        eventually(lambda: any(answer.done() and answer.result().status_code == 503 for answer in waiting))
+        locking.close()
+        answer = client.get("/health")
+    health = answer.json()
+    assert (answer.status_code, health["status"]) == (200, "degraded")
+    assert health["connection_pool"] == {"status": "degraded"}
+    assert health["database"]["status"] == "healthy"
+
+
 def test_health_requests_count_and_leave_neither_span_nor_line(
     data_store: httpx.Client, telemetry: TelemetrySpy
 ) -> None:
@@ -126,7 +149,7 @@ def test_health_requests_count_and_leave_neither_span_nor_line(
         data_store.get("/health", headers={"traceparent": f"00-{'a' * 32}-{'b' * 16}-01"})
     eventually(lambda: telemetry.series(HTTP_REQUESTS).get(("GET", "/health", "200")) == 3)
     assert telemetry.series(HEALTH_CHECKS) == {
-        (component, "healthy"): 3 for component in {"overall", "database", *TABLES}
+        (component, "healthy"): 3 for component in {"overall", "database", "connection_pool", *TABLES}
     }
     assert telemetry.series(DATABASE_OPERATIONS) == {("SELECT", "pg_catalog.pg_class", "true"): 3}
     assert telemetry.spans() == []

@@ -18,6 +18,8 @@ SECRET = "value of another request"
         (PoolTimeoutError(SECRET), 503),
         (psycopg2.OperationalError(SECRET), 503),
         (psycopg2.errors.QueryCanceled(SECRET), 503),
+        (psycopg2.errors.LockNotAvailable(SECRET), 503),
+        (psycopg2.errors.DiskFull(SECRET), 507),
         (psycopg2.InterfaceError(SECRET), 503),
         (CommitUnconfirmed(SECRET), 504),
         (psycopg2.errors.ForeignKeyViolation(SECRET), 409),

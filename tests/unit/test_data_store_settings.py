@@ -182,6 +182,29 @@ def test_credentials_are_believed_for_a_bounded_time(
     assert capsys.readouterr().err.startswith("CREDENTIAL_CACHE_SECONDS: ")
 
 
+@pytest.mark.parametrize(
+    ("lock", "statement", "told"),
+    [("2", "2", "2"), ("2", "1", "2"), ("", "2", "2"), ("4", "", "4")],
+    ids=["equal", "shorter", "than the default", "default"],
+)
+def test_a_statement_may_last_longer_than_its_wait_for_a_lock(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], lock: str, statement: str, told: str
+) -> None:
+    """Else the wait for a lock would never be told from a slow statement."""
+    monkeypatch.setenv("LOCK_TIMEOUT_SECONDS", lock)
+    monkeypatch.setenv("STATEMENT_TIMEOUT_SECONDS", statement)
+    with pytest.raises(SystemExit):
+        load_settings(DataStoreSettings)
+    assert capsys.readouterr().err == (
+        f"STATEMENT_TIMEOUT_SECONDS: must be longer than LOCK_TIMEOUT_SECONDS, which is {told}\n"
+    )
+
+
+def test_the_longest_answer_is_the_wait_and_the_work() -> None:
+    """What waits for the data store may count on it."""
+    assert load_settings(DataStoreSettings).longest_answer_seconds == 4.5
+
+
 def test_the_password_is_not_in_what_the_settings_print() -> None:
     """A settings object can be logged."""
     assert "secret" not in repr(load_settings(DataStoreSettings))
