@@ -8,7 +8,7 @@ from opentelemetry.instrumentation.system_metrics import SystemMetricsInstrument
 from opentelemetry.sdk.metrics.export import Histogram, Metric, Sum
 
 from data_store.app import create_app as create_data_store
-from data_store.health import DATABASE, TABLES
+from data_store.health import CONNECTION_POOL, DATABASE, TABLES
 from data_store.settings import DataStoreSettings
 from document_api.app import create_app as create_document_api
 from document_api.documents.service import SUMMARIZER_FAILED
@@ -101,7 +101,7 @@ def test_lists_of_values_are_those_of_the_code() -> None:
     reasons = {*LlmFailure, *Unreadable, SUMMARIZER_FAILED}
     assert reasons == signals.SUMMARY_REASONS
     assert set(SummarySource) == signals.SUMMARY_SOURCES
-    components = {"overall", "file_system", "data_store", DATABASE, *TABLES}
+    components = {"overall", "file_system", "data_store", DATABASE, CONNECTION_POOL, *TABLES}
     assert components == bound(signals.HEALTH_CHECKS, "component")
     assert set(TABLES) < bound(signals.DATABASE_OPERATIONS, "table")
     assert {str(status) for status in _ERROR_TYPES} < signals.STATUSES
