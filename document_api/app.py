@@ -127,7 +127,12 @@ async def _store(settings: DocumentApiSettings, telemetry: Telemetry) -> AsyncIt
         connections=settings.data_store_connections,
         tls=tls,
     ) as client:
-        yield StoreClient(client, telemetry, tokens[0] if tokens else None)
+        yield StoreClient(
+            client,
+            telemetry,
+            tokens[0] if tokens else None,
+            deadline_seconds=settings.data_store_deadline_seconds,
+        )
 
 
 @asynccontextmanager
@@ -138,13 +143,18 @@ async def _principals(settings: DocumentApiSettings, store: StoreClient) -> Asyn
         logger.warning(OPEN_WARNING)
         yield None
     elif settings.jwt_issuer is None:
-        yield Principals(store, strangers)
+        yield Principals(store, strangers, deadline_seconds=settings.data_store_deadline_seconds)
     else:
         # Imported where tokens are accepted only: cryptography takes 10 MiB.
         from document_api.identity.bearer import verifier_of  # noqa: PLC0415
 
         async with verifier_of(settings) as verifier:
-            yield Principals(store, strangers, verifier.subject_of)
+            yield Principals(
+                store,
+                strangers,
+                verifier.subject_of,
+                deadline_seconds=settings.data_store_deadline_seconds,
+            )
 
 
 @asynccontextmanager

@@ -4,6 +4,7 @@ import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
@@ -12,17 +13,33 @@ from yarl import URL
 
 from observability.exceptions import exception_text
 
+# Of the time for an answer: a server that takes no connection for so long has not been sent anything.
+_CONNECT_SHARE: Final = 0.5
 # Less than the 5 s after which uvicorn closes an idle connection, and than the 3 s for which a server that ends waits for
 # requests (observability.server): a request sent into one that closes is lost.
 _KEEPALIVE_SECONDS: Final = 2.0
 
 
+class Lack(StrEnum):
+    """Why no usable answer came."""
+
+    REFUSED = "refused"  # no connection could be made
+    NOT_CONNECTED = "not_connected"  # none was made in time, or the server could not prove who it is
+    LOST = "lost"  # the connection ended before the answer
+    LATE = "late"
+    UNAVAILABLE = "unavailable"  # says the server
+
+
+_NEVER_SENT: Final = frozenset({Lack.REFUSED, Lack.NOT_CONNECTED})
+
+
 class NoAnswer(Exception):  # noqa: N818  what happened, in the words of those who catch it
     """No usable answer came; `never_sent` tells whether the request surely did not reach the server."""
 
-    def __init__(self, reason: str, *, never_sent: bool) -> None:
+    def __init__(self, reason: str, lack: Lack) -> None:
         super().__init__(reason)
-        self.never_sent = never_sent
+        self.lack = lack
+        self.never_sent = lack in _NEVER_SENT
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +54,10 @@ class Answer:
 class HttpClient:
     """Sends requests to one server."""
 
-    def __init__(self, session: aiohttp.ClientSession, base: URL) -> None:
+    def __init__(self, session: aiohttp.ClientSession, base: URL, timeout_seconds: float) -> None:
         self._session = session
+        self._timeout_seconds = timeout_seconds
+        self._timeout = _timeout(timeout_seconds)
         self._base = str(base).rstrip("/")
         self.host = base.host or ""
         self.port = base.port or 0
@@ -48,17 +67,26 @@ class HttpClient:
         return self._base + path
 
     async def send(
-        self, method: str, path: str, headers: Mapping[str, str], body: bytes | None = None
+        self,
+        method: str,
+        path: str,
+        headers: Mapping[str, str],
+        body: bytes | None = None,
+        *,
+        within_seconds: float | None = None,
     ) -> Answer:
-        """Send a request and read its answer, whatever its status; raises NoAnswer."""
+        """Send a request and read its answer, whatever its status, within the client's time or less; raises NoAnswer."""
         url = URL(self.url(path), encoded=True)
+        timeout = self._timeout
+        if within_seconds is not None and within_seconds < self._timeout_seconds:
+            timeout = _timeout(within_seconds)
         try:
             async with self._session.request(
-                method, url, headers=headers, data=body, allow_redirects=False
+                method, url, headers=headers, data=body, allow_redirects=False, timeout=timeout
             ) as response:
                 return Answer(response.status, await response.read(), response.headers)
         except (aiohttp.ClientError, TimeoutError) as error:
-            raise NoAnswer(exception_text(error), never_sent=_never_sent(error)) from error
+            raise NoAnswer(exception_text(error), _lack(error)) from error
 
 
 @asynccontextmanager
@@ -70,10 +98,9 @@ async def http_client(
         connector=aiohttp.TCPConnector(
             limit=connections, keepalive_timeout=_KEEPALIVE_SECONDS, ssl=tls if tls is not None else True
         ),
-        timeout=aiohttp.ClientTimeout(connect=timeout_seconds, sock_read=timeout_seconds),
         cookie_jar=aiohttp.DummyCookieJar(),
     ) as session:
-        yield HttpClient(session, URL(base_url))
+        yield HttpClient(session, URL(base_url), timeout_seconds)
 
 
 def tls_context(ca_file: Path | None, certificate_file: Path | None, key_file: Path | None) -> ssl.SSLContext:
@@ -84,6 +111,15 @@ def tls_context(ca_file: Path | None, certificate_file: Path | None, key_file: P
     return context
 
 
-def _never_sent(error: Exception) -> bool:
-    """Tell whether it was the connection that could not be made: of all others nobody knows how far they came."""
-    return isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
+def _timeout(seconds: float) -> aiohttp.ClientTimeout:
+    """Return the time for a whole answer, to the point: aiohttp rounds those of 5 s and more up to full seconds."""
+    return aiohttp.ClientTimeout(total=seconds, connect=seconds * _CONNECT_SHARE, ceil_threshold=float("inf"))
+
+
+def _lack(error: Exception) -> Lack:
+    """Name what happened: unless no connection was made, nobody knows how far the request came."""
+    if isinstance(error, aiohttp.ClientSSLError | aiohttp.ConnectionTimeoutError):
+        return Lack.NOT_CONNECTED
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return Lack.REFUSED
+    return Lack.LATE if isinstance(error, TimeoutError) else Lack.LOST

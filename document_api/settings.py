@@ -25,6 +25,14 @@ class DocumentApiSettings(ServiceSettings):
     data_store_timeout_seconds: float = Field(
         5.0, gt=0, description="Time an answer of the data store may take"
     )
+    data_store_deadline_seconds: float = Field(
+        10.0, gt=0, description="Time all attempts of a call to the data store may take together"
+    )
+    request_deadline_seconds: float = Field(
+        30.0,
+        gt=0,
+        description="Time that an upload may take once its body is there; beyond it is given up and answered 503 or 504",
+    )
     data_store_connections: int = Field(100, ge=1, description="Most connections to the data store at once")
     data_store_ca_file: Path | None = Field(
         None,

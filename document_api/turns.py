@@ -7,10 +7,15 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 LONGEST_LINE: Final = 100
+LONGEST_WAIT_SECONDS: Final = 5.0
 
 
 class LineFullError(Exception):
     """Too many of this name wait already."""
+
+
+class NoTurnError(Exception):
+    """The turn did not come in time."""
 
 
 class Turns:
@@ -23,7 +28,7 @@ class Turns:
 
     @asynccontextmanager
     async def turn(self, name: str) -> AsyncIterator[None]:
-        """Wait for a turn, and have it until the block ends; raises LineFullError."""
+        """Wait for a turn, and have it until the block ends; raises LineFullError, NoTurnError."""
         if self._free:
             self._free -= 1
         else:
@@ -40,11 +45,27 @@ class Turns:
         called = asyncio.get_running_loop().create_future()
         line.append(called)
         try:
+            async with asyncio.timeout(LONGEST_WAIT_SECONDS):
+                await self._called(called)
+        except TimeoutError as error:
+            self._leave(name, called)
+            raise NoTurnError from error
+
+    async def _called(self, called: asyncio.Future[None]) -> None:
+        try:
             await called
         except asyncio.CancelledError:
             if not called.cancelled():  # called, and gone away before he came
                 self._pass_on()
             raise
+
+    def _leave(self, name: str, called: asyncio.Future[None]) -> None:
+        """Make room in the line for those who still wait."""
+        line = self._lines.get(name)
+        if line is not None and called in line:
+            line.remove(called)
+            if not line:
+                del self._lines[name]
 
     def _pass_on(self) -> None:
         """Call the first of the line that has waited longest for its turn, and put that line last."""

@@ -161,6 +161,8 @@ class Instruments:
         self.health_check_duration = self._made(signals.HEALTH_CHECK_DURATION)
         self.tenant_requests = self._made(signals.TENANT_REQUESTS)
         self.tenant_limit_exceeded = self._made(signals.TENANT_LIMIT_EXCEEDED)
+        self.data_store_retries = self._made(signals.DATA_STORE_RETRIES)
+        self.data_store_refusals = self._made(signals.DATA_STORE_REFUSALS)
         self.documents_uploaded = self._made(signals.DOCUMENTS_UPLOADED)
         self.document_size = self._made(signals.DOCUMENT_SIZE)
         self.storage_leftovers = self._made(signals.STORAGE_LEFTOVERS)

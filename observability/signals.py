@@ -357,6 +357,29 @@ TENANT_LIMIT_EXCEEDED: Final = MetricSpec(
     {"client": 51, "limit": frozenset({"requests", "uploads", "bytes", "documents"})},
     exemplars=True,
 )
+DATA_STORE_RETRIES: Final = MetricSpec(
+    "data_store_retries",
+    "counter",
+    "Calls to the data store that were made again, by why they had failed",
+    "{call}",
+    {"reason": frozenset({"refused", "lost", "unavailable"})},
+    exemplars=True,
+)
+DATA_STORE_REFUSALS: Final = MetricSpec(
+    "data_store_refusals",
+    "counter",
+    "Calls to the data store that were not made, or not made again",
+    "{call}",
+    {"reason": frozenset({"circuit_open", "budget_spent"})},
+    exemplars=True,
+)
+DATA_STORE_CIRCUIT: Final = MetricSpec(
+    "data_store_circuit",
+    "gauge",
+    "State of the circuit to the data store: 1 for the one that it has",
+    "",
+    {"state": frozenset({"closed", "half_open", "open"})},
+)
 DOCUMENT_SIZE: Final = MetricSpec(
     "document_size", "histogram", "Size of stored documents", "By", _FILE_TYPE, SIZE_BYTES, exemplars=True
 )
@@ -480,6 +503,9 @@ SERVICE_METRICS: Final = (
 DOCUMENT_METRICS: Final = (
     TENANT_REQUESTS,
     TENANT_LIMIT_EXCEEDED,
+    DATA_STORE_RETRIES,
+    DATA_STORE_REFUSALS,
+    DATA_STORE_CIRCUIT,
     DOCUMENTS_UPLOADED,
     DOCUMENT_SIZE,
     DOCUMENT_STORAGE,

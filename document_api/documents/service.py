@@ -1,6 +1,9 @@
 """What happens to a document, step by step; each `with` is a span of the contract."""
 
+import asyncio
 import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,7 +20,7 @@ from document_api.labels import BoundedLabel, media_type_label
 from document_api.settings import DocumentApiSettings
 from document_api.summaries import Summarizer, Summary, SummarySource
 from document_api.summaries.text import ReadText, decode
-from observability import Problem, Telemetry, current_actor
+from observability import Problem, Telemetry, Unavailable, current_actor
 from observability.signals import Attribute, Span
 
 logger = logging.getLogger(__name__)
@@ -52,6 +55,7 @@ class DocumentService:
         self._summarizer = summarizer
         self._telemetry = telemetry
         self._max_bytes = settings.max_upload_bytes
+        self._deadline_seconds = settings.request_deadline_seconds
         self._min_bytes_per_second = settings.min_upload_bytes_per_second
         self._summary_input_bytes = settings.summary_input_bytes
         self._limits = limits
@@ -65,8 +69,9 @@ class DocumentService:
         Raises Problem: 400, 413, 415, 422 for what was sent, 429 for too much of it, 502, 503 or 504 for the data store.
         """
         with self._telemetry.step(Span.UPLOAD_DOCUMENT, outcome=True) as step:
-            async with self._storage.receive(client_id) as file:
-                text = await self._process_file(client_id, upload, file)
+            self._store.refuse_if_open()
+            async with self._storage.receive(client_id) as file, _ending(file) as deadline:
+                text = await self._process_file(client_id, upload, file, deadline)
                 summary = await self._summarize(text)
                 new = _record(upload, file, summary, sameness)
                 async with self._limits.turn(client_id, Work.RECORD):
@@ -87,10 +92,13 @@ class DocumentService:
                 logger.info("Document read", extra={"context_data": context})
         return document
 
-    async def _process_file(self, client_id: str, upload: MultipartFile, file: IncomingFile) -> ReadText:
-        """Bring the bytes to disk and return their text, as far as it is summarised."""
+    async def _process_file(
+        self, client_id: str, upload: MultipartFile, file: IncomingFile, deadline: asyncio.Timeout
+    ) -> ReadText:
+        """Bring the bytes to disk and return their text, as far as it is summarised; they come before the deadline runs."""
         with self._telemetry.step(Span.FILE_PROCESSING) as step:
             beginning = await self._read(upload, file)
+            deadline.reschedule(asyncio.get_running_loop().time() + self._deadline_seconds)
             async with self._limits.turn(client_id, Work.FILE):
                 await self._save(file)
             text = decode(beginning)
@@ -203,6 +211,20 @@ def _record(
         # Always one: whoever gets no answer from the data store may ask it again.
         idempotency_digest=(sameness or Sameness.of_file(file.key)).digest,
     )
+
+
+@asynccontextmanager
+async def _ending(file: IncomingFile) -> AsyncIterator[asyncio.Timeout]:
+    """Give the block up at a deadline that is set inside; raises Unavailable, or OutcomeUnknown once the record may be there."""
+    try:
+        async with asyncio.timeout(None) as deadline:
+            yield deadline
+    except TimeoutError as error:
+        if file.kept:
+            raise OutcomeUnknown(
+                "The document was not recorded in time: look whether it was stored before you try again."
+            ) from error
+        raise Unavailable("The document could not be stored in time; try again.") from error
 
 
 def _audited(action: Action, document_id: int) -> dict[str, object]:

@@ -169,6 +169,11 @@ class IncomingFile:
         self._left = False
 
     @property
+    def kept(self) -> bool:
+        """Tell whether the saved file outlives the block."""
+        return self._kept
+
+    @property
     def sha256(self) -> str:
         """Return the digest of what was saved, hexadecimal."""
         return self._digest.hexdigest()

@@ -1,8 +1,11 @@
 """The data store over HTTP."""
 
+import asyncio
 import json
+import logging
 import re
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final, Literal
@@ -14,16 +17,26 @@ from pydantic import BaseModel
 
 from access.roles import Role
 from access.service_token import ACTOR_HEADER
+from document_api.circuit import Circuit, CircuitOpenError, State
 from document_api.documents.schemas import Document, NewDocument, Recorded
-from document_api.http import Answer, HttpClient, NoAnswer
+from document_api.http import Answer, HttpClient, Lack, NoAnswer
+from document_api.retries import RetryBudget, pause_seconds
 from observability import NotFound, Problem, Telemetry, Unavailable, current_actor, outgoing_headers
-from observability.signals import KNOWN_STORAGE_KEYS_ROUTE, HealthStatus
+from observability.signals import DATA_STORE_CIRCUIT, KNOWN_STORAGE_KEYS_ROUTE, HealthStatus
+
+logger = logging.getLogger(__name__)
 
 _NO_ANSWER: Final = "The data store did not answer in time: look whether it was done before you try again."
+_NOT_AVAILABLE: Final = "The data store is not available; try again."
 _NOT_A_DOCUMENT: Final = "The data store answered something that is not a document."
 _NOT_A_USER: Final = "The data store answered something that is not a user."
 _OVER_A_LIMIT: Final = {409: "documents", 413: "bytes"}
 _LONGEST_TOLD: Final = 10**12
+# What is repeatable is sent again after these.
+_REPEATED: Final = frozenset({Lack.REFUSED, Lack.LOST, Lack.UNAVAILABLE})
+_STATES: Final = tuple(State)
+# What a load balancer says when the data store behind it did not answer.
+_OF_A_GATEWAY: Final = {502: Lack.LOST, 504: Lack.LATE}
 _MAX_AGE: Final = re.compile(r"max-age=([0-9]+(?:\.[0-9]+)?)")
 
 
@@ -75,16 +88,41 @@ class OverALimit(Problem):
         self.limit = _OVER_A_LIMIT[status]
 
 
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """What is sent, once or several times; `told` is recorded in the path's place."""
+
+    method: str
+    path: str
+    told: str
+    body: bytes | None
+    expected: int | None
+    repeatable: bool
+
+
 class StoreClient:
     """Records and finds metadata in the data store.
+
+    Each call ends by its deadline. It is made again where that is safe, and not made where the data store has failed too often.
 
     Raises NotFound for a document that is not there, OverALimit for a client that may store no more, Unavailable when the data store cannot be reached or
     says so, Problem (502) when it answers what this client cannot use, OutcomeUnknown (504) when it does not answer.
     """
 
-    def __init__(self, client: HttpClient, telemetry: Telemetry, token: str | None = None) -> None:
+    def __init__(
+        self,
+        client: HttpClient,
+        telemetry: Telemetry,
+        token: str | None = None,
+        *,
+        deadline_seconds: float,
+    ) -> None:
         self._client = client
         self._telemetry = telemetry
+        self._deadline_seconds = deadline_seconds
+        self._circuit = Circuit(_failed, _tell_change)
+        self._budget = RetryBudget()
+        telemetry.metrics.observe(DATA_STORE_CIRCUIT, self._states)
         self._authorization = {"Authorization": f"Bearer {token}"} if token is not None else {}
 
     async def create(self, client_id: str, document: NewDocument) -> Recorded:
@@ -131,8 +169,14 @@ class StoreClient:
 
     async def _principal(self, path: str, body: Mapping[str, str]) -> Known:
         try:
-            answer = await self._send("POST", path, json.dumps(body).encode(), expected=HTTPStatus.NOT_FOUND)
-        except OutcomeUnknown as error:  # asking does nothing
+            answer = await self._send(
+                "POST",
+                path,
+                json.dumps(body).encode(),
+                expected=HTTPStatus.NOT_FOUND,
+                repeatable=True,  # asking does nothing
+            )
+        except OutcomeUnknown as error:
             raise Unavailable("The data store cannot say who sends this; try again.") from error
         fresh = _MAX_AGE.search(answer.headers.get("Cache-Control", ""))
         fresh_seconds = float(fresh[1]) if fresh else 0.0
@@ -144,9 +188,19 @@ class StoreClient:
             raise Problem(_NOT_A_USER, status=502) from error
 
     async def check(self) -> HealthStatus:
-        """Ask the data store for its health; raises NoAnswer when it does not answer."""
+        """Ask the data store for its health, whatever the circuit; raises NoAnswer when it does not answer."""
         answer = await self._client.send("GET", "/health", outgoing_headers())
-        return HealthStatus(json.loads(answer.body)["status"])
+        health = HealthStatus(json.loads(answer.body)["status"])
+        if health is not HealthStatus.UNHEALTHY:
+            self._circuit.probe_soon()
+        return health
+
+    def refuse_if_open(self) -> None:
+        """Raise Unavailable where a call would not be made: whoever asks first need not do the rest in vain."""
+        try:
+            self._circuit.check()
+        except CircuitOpenError as error:
+            raise self._refusal(error) from error
 
     async def _send(
         self,
@@ -156,34 +210,112 @@ class StoreClient:
         *,
         expected: int | None = None,
         told: str | None = None,
+        repeatable: bool = False,
     ) -> Answer:
-        """Send a request inside a CLIENT span, which carries the trace and the correlation ID on.
+        """Send a request, unless the circuit is open, and again where that is safe; what is `repeatable` may be done twice.
 
         `told` is recorded in the path's place. Raises Problem for an answer that is no success, unless it has the
         status that is expected.
         """
+        request = _Request(method, path, told or path, body, expected, repeatable or method == "GET")
+        try:
+            with self._circuit.passing():
+                return await self._attempts(request)
+        except CircuitOpenError as error:
+            raise self._refusal(error) from error
+
+    async def _attempts(self, request: _Request) -> Answer:
+        """Send a request until it is answered, or is not to be sent again."""
+        self._budget.earn()
+        ends = time.monotonic() + self._deadline_seconds
+        resend = 0
+        while True:
+            try:
+                answer = await self._attempt(request, resend, ends - time.monotonic())
+            except Problem as problem:
+                resend += 1
+                pause = self._pause(request, problem, resend, ends)
+                if pause is None:
+                    raise
+            else:
+                if resend:
+                    logger.warning("The data store answered at attempt %s", resend + 1)
+                return answer
+            await asyncio.sleep(pause)
+
+    def _pause(self, request: _Request, problem: Problem, resend: int, ends: float) -> float | None:
+        """Return how long to wait before the request is sent again, None where it is not."""
+        lack = _lack(problem)
+        if lack not in _REPEATED or not (request.repeatable or lack is Lack.REFUSED):
+            return None
+        pause = pause_seconds(resend)
+        if time.monotonic() + pause >= ends or not self._circuit.is_closed:
+            return None
+        # Whoever takes no connection is not flooded by those who try.
+        if lack is not Lack.REFUSED and not self._budget.spend():
+            self._telemetry.metrics.data_store_refusals(1, reason="budget_spent")
+            return None
+        self._telemetry.metrics.data_store_retries(1, reason=lack)
+        return pause
+
+    async def _attempt(self, request: _Request, resend: int, seconds: float) -> Answer:
+        """Send a request inside a CLIENT span, which carries the trace and the correlation ID on."""
         attributes: dict[str, AttributeValue] = {
-            http_attributes.HTTP_REQUEST_METHOD: method,
-            url_attributes.URL_FULL: self._client.url(told or path),
+            http_attributes.HTTP_REQUEST_METHOD: request.method,
+            url_attributes.URL_FULL: self._client.url(request.told),
             server_attributes.SERVER_ADDRESS: self._client.host,
             server_attributes.SERVER_PORT: self._client.port,
         }
-        with self._telemetry.step(method, attributes, kind=SpanKind.CLIENT) as step:
-            headers = {**outgoing_headers(), **self._authorization}
-            if actor := current_actor():
-                headers[ACTOR_HEADER] = actor
-            if body is not None:
-                headers["Content-Type"] = "application/json"
+        if resend:
+            attributes[http_attributes.HTTP_REQUEST_RESEND_COUNT] = resend
+        with self._telemetry.step(request.method, attributes, kind=SpanKind.CLIENT) as step:
             try:
-                answer = await self._client.send(method, path, headers, body)
+                answer = await self._client.send(
+                    request.method, request.path, self._headers(request), request.body, within_seconds=seconds
+                )
             except NoAnswer as error:
                 if error.never_sent:
                     raise Unavailable("The data store cannot be reached; try again.") from error
                 raise OutcomeUnknown(_NO_ANSWER) from error
             step.set(http_attributes.HTTP_RESPONSE_STATUS_CODE, answer.status)
-            if answer.status != expected:
+            if answer.status != request.expected:
                 _raise_for_problem(answer)
             return answer
+
+    def _headers(self, request: _Request) -> dict[str, str]:
+        headers = {**outgoing_headers(), **self._authorization}
+        if actor := current_actor():
+            headers[ACTOR_HEADER] = actor
+        if request.body is not None:
+            headers["Content-Type"] = "application/json"
+        return headers
+
+    def _refusal(self, error: CircuitOpenError) -> Unavailable:
+        self._telemetry.metrics.data_store_refusals(1, reason="circuit_open")
+        return Unavailable(_NOT_AVAILABLE, retry_after_seconds=error.retry_after_seconds)
+
+    def _states(self) -> Iterable[tuple[float, dict[str, str]]]:
+        """Return the circuit's state as a gauge: 1 for the one that it has."""
+        now = self._circuit.state
+        return [(float(state is now), {"state": state.value}) for state in _STATES]
+
+
+def _lack(problem: Exception) -> Lack | None:
+    """Return why the data store did not answer, None where it did."""
+    cause = problem.__cause__
+    return cause.lack if isinstance(cause, NoAnswer) else None
+
+
+def _failed(error: Exception) -> bool:
+    """Tell the circuit whether a call failed: whatever the data store answers by itself, it works."""
+    return _lack(error) is not None
+
+
+def _tell_change(state: State) -> None:
+    if state is State.OPEN:
+        logger.warning("The data store fails again and again: it is asked once a second until it answers")
+    else:
+        logger.warning("The data store answers again")
 
 
 def _raise_for_problem(answer: Answer) -> None:
@@ -202,9 +334,9 @@ def _raise_for_problem(answer: Answer) -> None:
             "The data store does not accept this service: SERVICE_TOKEN must be the same in both."
         )
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
-        raise Unavailable("The data store is not available; try again.")
-    if status == HTTPStatus.GATEWAY_TIMEOUT:
-        raise OutcomeUnknown(_NO_ANSWER)
+        raise Unavailable(_NOT_AVAILABLE) from NoAnswer("answered 503", Lack.UNAVAILABLE)
+    if status in _OF_A_GATEWAY:
+        raise OutcomeUnknown(_NO_ANSWER) from NoAnswer(f"answered {status}", _OF_A_GATEWAY[status])
     # After a 5xx nobody knows how far the request came.
     kind = OutcomeUnknown if status >= HTTPStatus.INTERNAL_SERVER_ERROR else Problem
     raise kind(f"The data store answered {status}.", status=502)

@@ -16,7 +16,7 @@ from jwt import PyJWK
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 from jwt.exceptions import PyJWTError
 
-from document_api.http import HttpClient, NoAnswer
+from document_api.http import HttpClient, Lack, NoAnswer
 from observability import Unavailable
 from observability.health import SingleFlight
 
@@ -176,7 +176,7 @@ def fetcher(client: HttpClient, path: str) -> Callable[[], Awaitable[str]]:
     async def fetch() -> str:
         answer = await client.send("GET", path, {"Accept": "application/json"})
         if answer.status != 200:  # noqa: PLR2004  the one status that comes with keys
-            raise NoAnswer(f"answered {answer.status}", never_sent=False)
+            raise NoAnswer(f"answered {answer.status}", Lack.UNAVAILABLE)
         return answer.body.decode("utf-8", "replace")
 
     return fetch

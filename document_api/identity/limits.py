@@ -13,8 +13,8 @@ from limits.storage import MemoryStorage
 from limits.strategies import SlidingWindowCounterRateLimiter
 
 from document_api.labels import BoundedLabel
-from document_api.turns import LineFullError, Turns
-from observability import Problem, Telemetry
+from document_api.turns import LineFullError, NoTurnError, Turns
+from observability import Problem, Telemetry, Unavailable
 
 # In reads: one machine does some 770 of those a second, and 310 uploads (docs/performance.md).
 UPLOAD_COST: Final = 2
@@ -76,7 +76,7 @@ class TenantLimits:
         """Wait until it is this client's turn to have such work done, and have it until the block ends.
 
         All clients that wait have turns, however much one of them wants. Raises TooManyRequests (429) when too many
-        requests of this one wait.
+        requests of this one wait, Unavailable (503) when the turn does not come in time.
         """
         if self._turns is None:
             yield
@@ -86,6 +86,8 @@ class TenantLimits:
                 yield
         except LineFullError:
             self._refuse(client_id, "requests", "Too many requests of the client wait already.")
+        except NoTurnError as error:
+            raise Unavailable("Too many requests wait already; try again.", retry_after_seconds=1) from error
 
     @contextmanager
     def uploading(self, client_id: str) -> Iterator[None]:

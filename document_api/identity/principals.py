@@ -13,6 +13,7 @@ from access.roles import PERMISSIONS, Permission, Role
 from document_api.documents.store_client import Known, StoreClient
 from document_api.identity.credentials import ApiKey, Credential, Unauthenticated
 from document_api.identity.strangers import Strangers
+from observability import Unavailable
 
 # Of those that are believed at once; each takes some 500 bytes.
 _MOST_KNOWN: Final = 10_000
@@ -62,8 +63,11 @@ class Principals:
         store: StoreClient,
         strangers: Strangers,
         subject_of: Callable[[str], Awaitable[str]] | None = None,
+        *,
+        deadline_seconds: float,
     ) -> None:
         self._store = store
+        self._deadline_seconds = deadline_seconds
         self._subject_of = subject_of or _no_tokens
         self._strangers = strangers
         self._known: TLRUCache[ApiKey | str, Known] = TLRUCache(
@@ -92,14 +96,25 @@ class Principals:
             raise
 
     async def _find(self, who: ApiKey | str, address: str) -> Known:
-        """Return what is known; all who want to know it at the same time share one question."""
+        """Return what is known, else what is found out within the deadline."""
+        if (known := self._known.get(who)) is not None:
+            return known
+        try:
+            async with asyncio.timeout(self._deadline_seconds):
+                return await self._found(who, address)
+        except TimeoutError as error:
+            raise Unavailable("The data store cannot say in time who sends this; try again.") from error
+
+    async def _found(self, who: ApiKey | str, address: str) -> Known:
+        """Find out; all who want to know it at the same time share one question."""
         came = time.monotonic()
-        while (known := self._known.get(who)) is None:
+        while True:
             question = self._questions.get(who) or self._begin(who, address)
             known = await asyncio.shield(question.answer)
             if question.began >= came:  # of an older one the answer may be too old by now
-                break
-        return known
+                return known
+            if (fresh := self._known.get(who)) is not None:
+                return fresh
 
     def _begin(self, who: ApiKey | str, address: str) -> _Question:
         """Begin to ask, whoever waits for the answer."""

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from typing import Final
 
 from limits import RateLimitItemPerSecond
@@ -11,7 +10,8 @@ from limits.strategies import SlidingWindowCounterRateLimiter
 
 from document_api.documents.store_client import Known
 from document_api.identity.limits import TooManyRequests
-from document_api.turns import LineFullError, Turns
+from document_api.turns import LineFullError, NoTurnError, Turns
+from observability import Unavailable
 
 # The data store has other things to do.
 _ASKED_AT_ONCE: Final = 2
@@ -28,14 +28,18 @@ class Strangers:
         self._turns = Turns(_ASKED_AT_ONCE)
 
     async def known(self, address: str, ask: Callable[[], Awaitable[Known]]) -> Known:
-        """Ask about one as soon as it is its turn; raises TooManyRequests (429), late."""
-        with suppress(LineFullError):
+        """Ask about one as soon as it is its turn; raises TooManyRequests (429), late, or Unavailable (503)."""
+        try:
             async with self._turns.turn(address):
                 if self._rate is None or self._wrong.test(self._rate, address):
                     known = await ask()
                     if known.user is None and self._rate is not None:
                         self._wrong.hit(self._rate, address)
                     return known
+        except NoTurnError as error:
+            raise Unavailable("Too many ask who they are; try again.", retry_after_seconds=1) from error
+        except LineFullError:
+            pass
         raise await self._refusal()
 
     async def count_wrong(self, address: str) -> None:

@@ -169,7 +169,7 @@ SPANS: Final = (
         kind=Kind.CLIENT,
         has=_CALL,
         on_success=(http.HTTP_RESPONSE_STATUS_CODE,),
-        may_have=(Attribute.CLIENT_ID,),
+        may_have=(Attribute.CLIENT_ID, http.HTTP_REQUEST_RESEND_COUNT),
         identity=_BEFORE_THE_TENANT,
     ),
     _request(_STORE, CALL_SPAN),

@@ -48,7 +48,7 @@ def slow(monkeypatch: pytest.MonkeyPatch) -> Store:
 
 async def test_an_answer_is_believed_for_as_long_as_it_says(slow: Store) -> None:
     """And then the store is asked again."""
-    known = Principals(slow, Strangers(None))  # type: ignore[arg-type]
+    known = Principals(slow, Strangers(None), deadline_seconds=10)  # type: ignore[arg-type]
     await known.of(KEY, ADDRESS)
     await known.of(KEY, ADDRESS)
     assert len(slow.asked) == 1
@@ -61,7 +61,7 @@ async def test_a_key_that_is_revoked_while_its_answer_is_under_way_is_not_believ
     slow: Store,
 ) -> None:
     """`revoke-key` waits from the revocation on, and promises that nobody is let in after that."""
-    known = Principals(slow, Strangers(None))  # type: ignore[arg-type]
+    known = Principals(slow, Strangers(None), deadline_seconds=10)  # type: ignore[arg-type]
     asked = slow.now
     await known.of(KEY, ADDRESS)
     slow.user = None  # revoked right after the question had arrived
@@ -73,7 +73,7 @@ async def test_a_key_that_is_revoked_while_its_answer_is_under_way_is_not_believ
 async def test_an_answer_that_took_longer_than_it_is_fresh_is_used_once(slow: Store) -> None:
     """It was right when it was given."""
     slow.takes_seconds = 1.5
-    known = Principals(slow, Strangers(None))  # type: ignore[arg-type]
+    known = Principals(slow, Strangers(None), deadline_seconds=10)  # type: ignore[arg-type]
     assert (await known.of(KEY, ADDRESS)).user_id == 1
     await known.of(KEY, ADDRESS)
     assert len(slow.asked) == 2

@@ -67,7 +67,7 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def principals_of(store: Store, wrong_per_second: int | None = None) -> Principals:
     """Return what asks the store."""
-    return Principals(store, Strangers(wrong_per_second))  # type: ignore[arg-type]
+    return Principals(store, Strangers(wrong_per_second), deadline_seconds=10)  # type: ignore[arg-type]
 
 
 async def said(principals: Principals, key: ApiKey, address: str = HERE) -> str:
@@ -221,7 +221,7 @@ class TestFlood:
         async def forged(_token: str) -> str:
             raise Unauthenticated("The token is not valid.")
 
-        principals = Principals(store, Strangers(5), forged)  # type: ignore[arg-type]
+        principals = Principals(store, Strangers(5), forged, deadline_seconds=10)  # type: ignore[arg-type]
         answers = []
         for number in range(50):
             try:

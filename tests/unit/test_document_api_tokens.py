@@ -17,7 +17,7 @@ from jwt.algorithms import ECAlgorithm
 from starlette.datastructures import Headers
 
 from document_api.documents.store_client import Known, User
-from document_api.http import NoAnswer
+from document_api.http import Lack, NoAnswer
 from document_api.identity import keys as module
 from document_api.identity.credentials import ApiKey, BearerToken, Unauthenticated, credential_of
 from document_api.identity.keys import BadKeys, KeyFile, KeySet, parse_keys
@@ -55,7 +55,7 @@ class Issuer:
         """Answer."""
         self.asked += 1
         if self.fails:
-            raise NoAnswer("away", never_sent=True)
+            raise NoAnswer("away", Lack.REFUSED)
         return self.text
 
 
@@ -238,7 +238,7 @@ async def test_an_answer_is_believed_as_long_as_it_says(
     clock = [1000.0]
     monkeypatch.setattr("document_api.identity.principals.time.monotonic", lambda: clock[0])
     store = Store(Known(user, fresh_seconds=1.0))
-    principals = Principals(store, Strangers(None))  # type: ignore[arg-type]
+    principals = Principals(store, Strangers(None), deadline_seconds=10)  # type: ignore[arg-type]
 
     async def ask() -> str:
         try:
@@ -257,7 +257,7 @@ async def test_an_answer_is_believed_as_long_as_it_says(
 async def test_an_answer_that_may_not_be_believed_is_asked_for_each_time() -> None:
     """CREDENTIAL_CACHE_SECONDS=0."""
     store = Store(Known(WRITER, fresh_seconds=0))
-    principals = Principals(store, Strangers(None))  # type: ignore[arg-type]
+    principals = Principals(store, Strangers(None), deadline_seconds=10)  # type: ignore[arg-type]
     for _ in range(3):
         await principals.of(KEY, ADDRESS)
     assert store.asked == 3
@@ -265,6 +265,6 @@ async def test_an_answer_that_may_not_be_believed_is_asked_for_each_time() -> No
 
 async def test_without_an_issuer_tokens_are_refused() -> None:
     """And it is said what is accepted."""
-    principals = Principals(Store(Known(WRITER, 1)), Strangers(None))  # type: ignore[arg-type]
+    principals = Principals(Store(Known(WRITER, 1)), Strangers(None), deadline_seconds=10)  # type: ignore[arg-type]
     with pytest.raises(Unauthenticated, match="X-API-Key"):
         await principals.of(BearerToken("a.b.c"), ADDRESS)
