@@ -43,7 +43,7 @@ class LoadBalancer:
     access_log: Path
     config_dir: Path
     run_dir: Path
-    proxy_read_timeout: str = "60s"
+    proxy_read_timeout: str = "45s"  # longer than document_api takes at most
     tls: EdgeTls | None = None
     auth_mode: str = "open"
     requests_per_second: int = Settings.model_fields["edge_requests_per_second"].default

@@ -102,11 +102,18 @@ def nobody() -> str:
         return f"http://127.0.0.1:{listener.getsockname()[1]}"
 
 
+@contextmanager
+def alone(uploads: Path, telemetry: TelemetrySpy) -> Iterator[httpx.Client]:
+    """Serve a document API that has no data store, and does not wait long for one."""
+    with document_api_on(nobody(), uploads, telemetry, data_store_deadline_seconds=0.3) as api:
+        yield api
+
+
 def test_a_data_store_that_is_not_there_is_a_503_and_no_file_stays(
     uploads: Path, telemetry: TelemetrySpy
 ) -> None:
     """Nothing was recorded: the client may try again, and is told when."""
-    with document_api_on(nobody(), uploads, telemetry) as api:
+    with alone(uploads, telemetry) as api:
         answer = upload(api)
 
     assert_problem(answer, 503)
@@ -116,7 +123,7 @@ def test_a_data_store_that_is_not_there_is_a_503_and_no_file_stays(
 
 def test_a_retrieval_without_a_data_store_is_a_503(uploads: Path, telemetry: TelemetrySpy) -> None:
     """As for an upload."""
-    with document_api_on(nobody(), uploads, telemetry) as api:
+    with alone(uploads, telemetry) as api:
         assert_problem(api.get(GET), 503)
 
 
@@ -127,11 +134,12 @@ def test_a_retrieval_without_a_data_store_is_a_503(uploads: Path, telemetry: Tel
         (resets, 504),
         (hangs, 504),
         (answering(504), 504),
+        (answering(502), 504),
         (answering(500), 502),
         (answering(201, b"not JSON"), 502),
         (answering(201, b"{}"), 502),
     ],
-    ids=["dies", "resets", "hangs", "504", "500", "garbage", "incomplete"],
+    ids=["dies", "resets", "hangs", "504", "502", "500", "garbage", "incomplete"],
 )
 def test_where_the_record_may_exist_the_bytes_are_kept(
     uploads: Path, telemetry: TelemetrySpy, behave: Callable[[socket.socket], None], status: int
@@ -161,7 +169,7 @@ def test_a_failure_of_the_data_store_is_one_error_line_and_marks_the_spans(
     uploads: Path, telemetry: TelemetrySpy
 ) -> None:
     """The exception is on the request's span, once; no stack trace leaves the service."""
-    with document_api_on(nobody(), uploads, telemetry) as api:
+    with alone(uploads, telemetry) as api:
         answer = upload(api)
         span = eventually(lambda: telemetry.spans(f"PUT {ROUTE}"))[0]
 
@@ -175,7 +183,7 @@ def test_a_failure_of_the_data_store_is_one_error_line_and_marks_the_spans(
 
 def test_health_is_unhealthy_without_the_data_store(uploads: Path, telemetry: TelemetrySpy) -> None:
     """503, and the component is named."""
-    with document_api_on(nobody(), uploads, telemetry) as api:
+    with alone(uploads, telemetry) as api:
         answer = api.get("/health")
 
     assert answer.status_code == 503
@@ -192,7 +200,7 @@ def test_health_answers_in_time_when_the_data_store_hangs(uploads: Path, telemet
 
 def test_a_folder_that_vanished_is_a_503(uploads: Path, telemetry: TelemetrySpy) -> None:
     """An unmounted volume: a clear problem, no path, no stack trace; health says so too."""
-    with document_api_on(nobody(), uploads, telemetry) as api:
+    with alone(uploads, telemetry) as api:
         shutil.rmtree(uploads)
         answer = upload(api)
         health = api.get("/health").json()
@@ -219,7 +227,7 @@ def tiny_disk(folder: Path) -> Iterator[Path]:
 
 def test_a_full_disk_is_a_507_and_nothing_stays(tmp_path: Path, telemetry: TelemetrySpy) -> None:
     """Half a document does not take the last room."""
-    with tiny_disk(tmp_path) as disk, document_api_on(nobody(), disk, telemetry) as api:
+    with tiny_disk(tmp_path) as disk, alone(disk, telemetry) as api:
         problem = assert_problem(upload(api, b"x" * 150_000), 507)
         left = files(disk)
 
@@ -230,7 +238,7 @@ def test_a_full_disk_is_a_507_and_nothing_stays(tmp_path: Path, telemetry: Telem
 async def test_many_uploads_at_once_keep_their_identities(uploads: Path, telemetry: TelemetrySpy) -> None:
     """Thirty at a time: every answer has the ID that was sent with it."""
     ids = [f"0f8fad5b-d9cb-469f-a165-7086772895{number:02x}" for number in range(30)]
-    with document_api_on(nobody(), uploads, telemetry) as api:
+    with alone(uploads, telemetry) as api:
         async with httpx.AsyncClient(base_url=api.base_url, timeout=30) as client:
             answers = await asyncio.gather(
                 *(
@@ -271,7 +279,7 @@ def test_an_upload_does_not_fail_for_its_summary(
 
 def test_uvicorns_own_command_finds_its_folders(tmp_path: Path, telemetry: TelemetrySpy) -> None:
     """The application makes them itself, readable by nobody else."""
-    with document_api_on(nobody(), tmp_path / "new", telemetry) as api:
+    with alone(tmp_path / "new", telemetry) as api:
         health = api.get("/health").json()
 
     assert health["components"]["file_system"] == "healthy"

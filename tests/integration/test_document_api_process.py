@@ -196,7 +196,11 @@ def test_without_a_collector_requests_are_served_and_sigterm_ends_in_time(tmp_pa
     """A collector that is away costs no request anything, and its absence does not hold the end up."""
     nowhere = f"http://127.0.0.1:{free_port()}"
     with running(
-        "document_api", UPLOAD_DIR=str(tmp_path), OTEL_EXPORTER_OTLP_ENDPOINT=nowhere, DATA_STORE_URL=nowhere
+        "document_api",
+        UPLOAD_DIR=str(tmp_path),
+        OTEL_EXPORTER_OTLP_ENDPOINT=nowhere,
+        DATA_STORE_URL=nowhere,
+        DATA_STORE_DEADLINE_SECONDS="0.1",
     ) as (process, url):
         begun = time.monotonic()
         assert put(url).status_code == 503

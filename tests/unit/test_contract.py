@@ -135,7 +135,12 @@ def test_every_metric_is_sent_with_the_unit_and_the_kind_of_the_contract(telemet
     for name, record in vars(metrics).items():
         if not name.startswith("_"):
             record(1)
-    for gauge in (signals.EVENT_LOOP_LAG, signals.DATABASE_POOL, signals.DOCUMENT_STORAGE):
+    for gauge in (
+        signals.EVENT_LOOP_LAG,
+        signals.DATABASE_POOL,
+        signals.DOCUMENT_STORAGE,
+        signals.DATA_STORE_CIRCUIT,
+    ):
         metrics.observe(gauge, lambda: [(1.0, {})])
     module._measure_process(telemetry.telemetry, workers=1)
     try:

@@ -30,6 +30,9 @@ from monitoring.generate.promql import (
     zero_unless,
 )
 from observability.signals import (
+    DATA_STORE_CIRCUIT,
+    DATA_STORE_REFUSALS,
+    DATA_STORE_RETRIES,
     DATABASE_OPERATION_DURATION,
     DATABASE_OPERATIONS,
     DATABASE_POOL,
@@ -238,6 +241,31 @@ _POOLS: Final = (
     ),
 )
 
+_CALLS: Final = (
+    lines(
+        "Circuit to the data store",
+        "Processes of document-api by the state of theirs; open: the data store is not asked, requests get 503 at once",
+        Target(expr=aggregate("sum", series(DATA_STORE_CIRCUIT), "state"), legend="{{state}}"),
+        links=(OVERVIEW,),
+    ),
+    lines(
+        "Calls made again",
+        "In a second, by why they had failed; a point is one request",
+        Target(expr=rate(DATA_STORE_RETRIES, by=("reason",)), legend="{{reason}}"),
+        unit="ops",
+        links=(LOGS,),
+        no_value="none was",
+    ),
+    lines(
+        "Calls not made",
+        "In a second: the circuit was open, or the budget for calling again was spent",
+        Target(expr=rate(DATA_STORE_REFUSALS, by=("reason",)), legend="{{reason}}"),
+        unit="ops",
+        links=(LOGS,),
+        no_value="all were",
+    ),
+)
+
 _SLOW: Final = (
     lines(
         "Slow statements",
@@ -310,6 +338,7 @@ BOARD: Final = Board(
         Row("Now", _NOW),
         Row("Statements", _STATEMENTS),
         Row("Connection pools", _POOLS),
+        Row("Calls to the data store", _CALLS),
         Row("Slow statements", _SLOW),
     ),
 )
