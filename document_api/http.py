@@ -100,6 +100,8 @@ async def http_client(
         ),
         cookie_jar=aiohttp.DummyCookieJar(),
     ) as session:
+        # aiohttp would send a GET again by itself where the connection is lost: unseen, and beyond any budget.
+        session._retry_connection = False  # noqa: SLF001
         yield HttpClient(session, URL(base_url), timeout_seconds)
 
 

@@ -225,18 +225,24 @@ class StoreClient:
             raise self._refusal(error) from error
 
     async def _attempts(self, request: _Request) -> Answer:
-        """Send a request until it is answered, or is not to be sent again."""
+        """Send a request until it is answered, or is not to be sent again.
+
+        Once it may have been done, no later failure says that it was not.
+        """
         self._budget.earn()
         ends = time.monotonic() + self._deadline_seconds
         resend = 0
+        unknown: OutcomeUnknown | None = None
         while True:
             try:
                 answer = await self._attempt(request, resend, ends - time.monotonic())
             except Problem as problem:
                 resend += 1
+                if isinstance(problem, OutcomeUnknown) and request.method != "GET":
+                    unknown = unknown or problem
                 pause = self._pause(request, problem, resend, ends)
                 if pause is None:
-                    raise
+                    raise unknown or problem  # noqa: B904  one of both is what is handled here
             else:
                 if resend:
                     logger.warning("The data store answered at attempt %s", resend + 1)

@@ -267,7 +267,11 @@ def test_requests_on_one_connection_do_not_share_their_context(tmp_path: Path) -
     """Large bodies, pipelined: each has an ID and a trace of its own."""
     nowhere = f"http://127.0.0.1:{free_port()}"
     with running(
-        "document_api", UPLOAD_DIR=str(tmp_path), OTEL_EXPORTER_OTLP_ENDPOINT=nowhere, DATA_STORE_URL=nowhere
+        "document_api",
+        UPLOAD_DIR=str(tmp_path),
+        OTEL_EXPORTER_OTLP_ENDPOINT=nowhere,
+        DATA_STORE_URL=nowhere,
+        DATA_STORE_DEADLINE_SECONDS="0.1",
     ) as (_, url):
         answers = pipelined(url, 5)
 
