@@ -131,7 +131,10 @@ class StoreClient:
         Raises OutcomeUnknown when it may have been recorded or not, Problem (422) for another document under its digest.
         """
         answer = await self._send(
-            "POST", f"/clients/{client_id}/documents", document.model_dump_json().encode()
+            "POST",
+            f"/clients/{client_id}/documents",
+            document.model_dump_json().encode(),
+            repeatable=True,  # the digest makes it one document
         )
         try:
             return Recorded.model_validate_json(answer.body)
@@ -151,7 +154,9 @@ class StoreClient:
 
     async def known_storage_keys(self, keys: Sequence[str]) -> frozenset[str]:
         """Return those of these names of bytes that a document of any client has."""
-        answer = await self._send("POST", KNOWN_STORAGE_KEYS_ROUTE, json.dumps({"keys": keys}).encode())
+        answer = await self._send(
+            "POST", KNOWN_STORAGE_KEYS_ROUTE, json.dumps({"keys": keys}).encode(), repeatable=True
+        )
         try:
             return frozenset(_StorageKeys.model_validate_json(answer.body).keys)
         except ValueError as error:
