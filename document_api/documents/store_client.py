@@ -34,6 +34,8 @@ _OVER_A_LIMIT: Final = {409: "documents", 413: "bytes"}
 _LONGEST_TOLD: Final = 10**12
 # What is repeatable is sent again after these.
 _REPEATED: Final = frozenset({Lack.REFUSED, Lack.LOST, Lack.UNAVAILABLE})
+# With less time left an attempt would most likely be cut off, and nobody would know how far it came.
+_LEAST_SECONDS: Final = 0.1
 _STATES: Final = tuple(State)
 # What a load balancer says when the data store behind it did not answer.
 _OF_A_GATEWAY: Final = {502: Lack.LOST, 504: Lack.LATE}
@@ -260,7 +262,7 @@ class StoreClient:
         if lack not in _REPEATED or not (request.repeatable or lack is Lack.REFUSED):
             return None
         pause = pause_seconds(resend)
-        if time.monotonic() + pause >= ends or not self._circuit.is_closed:
+        if time.monotonic() + pause + _LEAST_SECONDS > ends or not self._circuit.is_closed:
             return None
         # Whoever takes no connection is not flooded by those who try.
         if lack is not Lack.REFUSED and not self._budget.spend():

@@ -4,11 +4,12 @@ import asyncio
 import os
 import signal
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +18,7 @@ import pytest
 from opentelemetry.trace import StatusCode
 
 from observability.signals import DATA_STORE_CIRCUIT, DATA_STORE_REFUSALS, DATA_STORE_RETRIES, DOCUMENT_ROUTE
+from tests.integration.conftest import PostgreSQL
 from tests.integration.test_data_store_process import serving
 from tests.integration.test_document_api_failures import GET, answering, nobody, peer, take
 from tests.integration.test_document_api_http import document_api_on, files, upload
@@ -35,6 +37,11 @@ def uploads(tmp_path: Path) -> Path:
     for name in ("incoming", "documents"):
         (tmp_path / name).mkdir()
     return tmp_path
+
+
+def quietly_serving(port: int, database_url: str) -> AbstractContextManager[subprocess.Popen[str]]:
+    """Run a data store that says next to nothing: nobody reads what it writes, and a full pipe would hold it."""
+    return serving(port, DATABASE_URL=database_url, LOG_LEVEL="ERROR")
 
 
 def circuit(telemetry: TelemetrySpy) -> str:
@@ -64,22 +71,22 @@ def load(send: Callable[[], httpx.Response], at_once: int = 4) -> Iterator[list[
 
 
 def test_nobody_notices_that_the_data_store_is_killed_and_started_again(
-    database_url: str, uploads: Path, telemetry: TelemetrySpy
+    postgresql: PostgreSQL, database: str, uploads: Path, telemetry: TelemetrySpy
 ) -> None:
-    """Reads and uploads wait until it is back, within the deadline; what was waited for is counted, and said."""
-    port = free_port()
+    """Reads and uploads wait until it is back, within the deadline; none is stored twice, and what was made again is counted."""
+    port, database_url = free_port(), postgresql.url(database)
     with document_api_on(
         f"http://127.0.0.1:{port}", uploads, telemetry, data_store_deadline_seconds=25
     ) as api:
         with ExitStack() as stack:
-            with serving(port, DATABASE_URL=database_url) as store:
+            with quietly_serving(port, database_url) as store:
                 first = upload(api).json()["document_id"]
                 reads = stack.enter_context(load(lambda: api.get(f"/clients/acme/documents/{first}")))
                 writes = stack.enter_context(load(lambda: upload(api)))
                 eventually(lambda: len(reads) > 20 and len(writes) > 20, "requests are answered")
                 store.kill()
                 store.wait()
-            with serving(port, DATABASE_URL=database_url):
+            with quietly_serving(port, database_url):
                 before = len(reads), len(writes)
                 eventually(
                     lambda: len(reads) > before[0] + 20 and len(writes) > before[1] + 20,
@@ -90,6 +97,8 @@ def test_nobody_notices_that_the_data_store_is_killed_and_started_again(
 
         assert {answer.status_code for answer in reads} == {200}
         assert {answer.status_code for answer in writes} == {200}
+        assert postgresql.count(database, "document_metadata") == 1 + len(writes)
+        assert len(files(uploads)) == 1 + len(writes)
         assert telemetry.series(DATA_STORE_RETRIES)["refused",] >= 4
         assert circuit(telemetry) == "closed"
 
@@ -100,7 +109,7 @@ def test_a_data_store_that_hangs_is_a_504_and_then_a_503_at_once_until_it_answer
     """Five requests wait; then the circuit is open, and one at a time probes until it closes by itself."""
     port = free_port()
     with (
-        serving(port, DATABASE_URL=database_url) as store,
+        quietly_serving(port, database_url) as store,
         document_api_on(
             f"http://127.0.0.1:{port}", uploads, telemetry, data_store_timeout_seconds=0.5
         ) as api,
@@ -164,7 +173,7 @@ def test_what_may_have_been_recorded_stays_unknown_whatever_comes_after(
     ):
         assert_problem(upload(api), 504)
 
-    assert len(files(uploads)) == 1
+    assert len(files(uploads / "documents")) == 1
 
 
 def test_a_call_ends_by_its_deadline(uploads: Path, telemetry: TelemetrySpy) -> None:
@@ -276,7 +285,7 @@ def test_health_tells_the_truth_while_the_circuit_is_open_and_lets_the_next_call
         assert circuit(telemetry) == "closed"
         for _ in range(5):
             assert_problem(api.get(GET), 503)
-        with serving(port, DATABASE_URL=database_url):
+        with quietly_serving(port, database_url):
             assert api.get("/health").json()["components"]["data_store"] == "healthy"
             assert circuit(telemetry) == "half_open"
             assert_problem(api.get(GET), 404)

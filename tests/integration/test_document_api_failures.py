@@ -105,7 +105,7 @@ def nobody() -> str:
 @contextmanager
 def alone(uploads: Path, telemetry: TelemetrySpy) -> Iterator[httpx.Client]:
     """Serve a document API that has no data store, and does not wait long for one."""
-    with document_api_on(nobody(), uploads, telemetry, data_store_deadline_seconds=0.3) as api:
+    with document_api_on(nobody(), uploads, telemetry, data_store_deadline_seconds=1) as api:
         yield api
 
 
