@@ -35,7 +35,7 @@ _LONGEST_TOLD: Final = 10**12
 # What is repeatable is sent again after these.
 _REPEATED: Final = frozenset({Lack.REFUSED, Lack.LOST, Lack.UNAVAILABLE})
 # With less time left an attempt would most likely be cut off, and nobody would know how far it came.
-_LEAST_SECONDS: Final = 0.1
+_LEAST_SECONDS: Final = 0.5
 _STATES: Final = tuple(State)
 # What a load balancer says when the data store behind it did not answer.
 _OF_A_GATEWAY: Final = {502: Lack.LOST, 504: Lack.LATE}

@@ -169,7 +169,7 @@ def test_what_may_have_been_recorded_stays_unknown_whatever_comes_after(
     """A record that was lost on the way, then a refusal: nobody is told that nothing was stored."""
     with (
         peer(Sequence(loses, answering(503))) as url,
-        document_api_on(url, uploads, telemetry, data_store_deadline_seconds=0.3) as api,
+        document_api_on(url, uploads, telemetry, data_store_deadline_seconds=1) as api,
     ):
         assert_problem(upload(api), 504)
 
@@ -178,14 +178,14 @@ def test_what_may_have_been_recorded_stays_unknown_whatever_comes_after(
 
 def test_a_call_ends_by_its_deadline(uploads: Path, telemetry: TelemetrySpy) -> None:
     """However often it is made again: the client is told so, and when to come again."""
-    with document_api_on(nobody(), uploads, telemetry, data_store_deadline_seconds=0.5) as api:
+    with document_api_on(nobody(), uploads, telemetry, data_store_deadline_seconds=1) as api:
         begun = time.monotonic()
         answer = api.get(GET)
         waited = time.monotonic() - begun
 
     assert_problem(answer, 503)
     assert int(answer.headers["Retry-After"]) > 0
-    assert waited < 2
+    assert waited < 5
     attempts = telemetry.spans("GET")
     assert len(attempts) > 1
     counts = [(span.attributes or {}).get("http.request.resend_count") for span in attempts]
