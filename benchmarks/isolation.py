@@ -30,7 +30,7 @@ from benchmarks.rounds import Others, loop_ms
 from benchmarks.sides import ROBIN
 from benchmarks.system import running_system
 from data_store.database import make_engine
-from data_store.migrations import migrate
+from data_store.migrations import Place, migrate
 from data_store.records.repository import AUDITED_SELECT, INSERT, SELECT
 from data_store.settings import DataStoreSettings
 from local_stack.postgres import SERVICE_ROLE
@@ -132,7 +132,7 @@ def run(options: Options) -> Report:
         ExitStack() as stack,
     ):
         plan = system.plan(replace(ROBIN, name="isolation", database=DATABASE))
-        migrate(plan.database_url, wait_seconds=10, service_role=SERVICE_ROLE)
+        migrate(Place(plan.database_url, 10), service_role=SERVICE_ROLE)
         options.progress.step(f"making {DOCUMENTS:,} documents")
         fill(plan.database_url, DOCUMENTS)
         owner, service = (

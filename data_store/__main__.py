@@ -5,7 +5,7 @@ import logging
 import sys
 
 from data_store import SERVICE_NAME
-from data_store.migrations import MigrationError, power_of_service
+from data_store.migrations import MigrationError, Place, power_of_service
 from data_store.migrations.apart import migrate_apart
 from data_store.settings import DataStoreSettings
 from observability.logs import configure_logging
@@ -22,11 +22,12 @@ def main() -> int:
     settings = load_settings(DataStoreSettings)
     configure_logging(SERVICE_NAME, settings.log_level)
     try:
-        migrate_apart(
+        owner = Place(
             settings.owner_url,
-            wait_seconds=settings.database_wait_seconds,
-            service_role=settings.service_role,
+            settings.database_wait_seconds,
+            "DATABASE_URL" if settings.migration_database_url is None else "MIGRATION_DATABASE_URL",
         )
+        migrate_apart(owner, service_role=settings.service_role)
         if command == "serve":
             _check_role(settings)
     except MigrationError as error:
@@ -40,9 +41,7 @@ def main() -> int:
 
 def _check_role(settings: DataStoreSettings) -> None:
     """Refuse, or in a demonstration warn of, a role that PostgreSQL does not hold to the policies of tenants."""
-    power = power_of_service(
-        settings.database_url.get_secret_value(), wait_seconds=settings.database_wait_seconds
-    )
+    power = power_of_service(Place(settings.database_url.get_secret_value(), settings.database_wait_seconds))
     if power is None:
         return
     problem = (

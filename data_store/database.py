@@ -9,6 +9,7 @@ from typing import Final, Protocol, Self, TypeVar
 
 from sqlalchemy import Engine, create_engine
 
+from data_store.liveness import KEEPALIVES
 from data_store.settings import DataStoreSettings
 from data_store.threads import NoThread, Overdue, Threads
 from observability.database import Connection, ConnectionLost, DatabaseTelemetry, Wait
@@ -44,10 +45,7 @@ def make_engine(settings: DataStoreSettings, *, connections: int) -> Engine:
         pool_reset_on_return=None,  # DatabaseTelemetry gives nothing back that would need it
         connect_args={
             "connect_timeout": _CONNECT_SECONDS,
-            # A server that vanished without a word is noticed in seconds, not in the hours of TCP's own defaults.
-            "keepalives_idle": 10,
-            "keepalives_interval": 5,
-            "keepalives_count": 3,
+            **KEEPALIVES,
             "tcp_user_timeout": round(settings.work_seconds * 1000),
             "application_name": APPLICATION_NAME,
             "options": " ".join(f"-c {name}={round(value * 1000)}" for name, value in milliseconds.items()),

@@ -1,16 +1,22 @@
 """The schema's history, and how a database is brought up to date with it."""
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Final
+from dataclasses import dataclass, field
+from typing import Final, TypeVar
 
 from psycopg2.errors import InsufficientPrivilege, UndefinedObject
 from sqlalchemy import Connection, create_engine, inspect, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.pool import NullPool
 
+from data_store.liveness import KEEPALIVES
 from data_store.migrations.grants import grant, lacks_grants, power_over_policies
+
+Result = TypeVar("Result")
+logger = logging.getLogger(__name__)
 
 # The newest revision: a database that has it needs no Alembic, which takes 9 MiB and a tenth of a second to import.
 HEAD: Final = "0003"
@@ -29,18 +35,35 @@ class MigrationError(Exception):
     """The database could not be brought up to date; the message is one line that says what to do."""
 
 
-def is_migrated(database_url: str, *, wait_seconds: float, service_role: str | None = None) -> bool:
+class _Away(Exception):  # noqa: N818  it may come back
+    """The database takes no connection, or has dropped the one there was; the message is why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the database is, by which variable, and how long it may be away."""
+
+    url: str = field(repr=False)  # with a password
+    wait_seconds: float
+    variable: str = "DATABASE_URL"
+
+
+def is_migrated(place: Place, *, service_role: str | None = None) -> bool:
     """Tell whether nothing is to be done; raises MigrationError when the database accepts no connection in time."""
-    with _connected(database_url, wait_seconds) as connection:
+
+    def look(connection: Connection) -> bool:
         return _is_up_to_date(connection) and not (service_role and lacks_grants(connection, service_role))
 
+    return _on_connection(place, look)
 
-def migrate(database_url: str, *, wait_seconds: float, service_role: str | None = None) -> None:
+
+def migrate(place: Place, *, service_role: str | None = None) -> None:
     """Bring the schema up to date, and let the service's role at it, where it is another than the owner's.
 
     Any number of instances may do so at once, one after the other does it.
     """
-    with _connected(database_url, wait_seconds) as connection:
+
+    def bring_up_to_date(connection: Connection) -> None:
         if not _is_up_to_date(connection):
             _lock(connection)
             _upgrade(connection)
@@ -49,11 +72,32 @@ def migrate(database_url: str, *, wait_seconds: float, service_role: str | None 
             grant(connection, service_role)
             connection.commit()
 
+    _on_connection(place, bring_up_to_date)
 
-def power_of_service(database_url: str, *, wait_seconds: float) -> str | None:
+
+def power_of_service(place: Place) -> str | None:
     """Return why row-level security does not hold for the role of this URL; None where it does."""
-    with _connected(database_url, wait_seconds) as connection:
-        return power_over_policies(connection)
+    return _on_connection(place, power_over_policies)
+
+
+def _on_connection(place: Place, do: Callable[[Connection], Result]) -> Result:
+    """Do on a connection what may be done again, and do so while there is none, or it is lost: not for ever."""
+    deadline = time.monotonic() + place.wait_seconds
+    told = False
+    while True:
+        try:
+            with _connected(place.url) as connection:
+                return do(connection)
+        except _Away as error:
+            if time.monotonic() >= deadline:
+                raise MigrationError(
+                    f"The database accepts no connection (waited {place.wait_seconds:g} s): {error}."
+                    f" Start PostgreSQL or correct {place.variable}."
+                ) from error
+            if not told:
+                logger.warning("The database accepts no connection yet: %s", error)
+                told = True
+            time.sleep(_POLL_SECONDS)
 
 
 def _is_up_to_date(connection: Connection) -> bool:
@@ -76,33 +120,22 @@ def _lock(connection: Connection) -> None:
 
 
 @contextmanager
-def _connected(database_url: str, wait_seconds: float) -> Iterator[Connection]:
-    """Lend a connection as soon as the database accepts one; what fails on it is a MigrationError."""
+def _connected(database_url: str) -> Iterator[Connection]:
+    """Lend a connection; what fails on it is a MigrationError."""
     engine = create_engine(
         database_url,
         poolclass=NullPool,
-        connect_args={"application_name": "data-store-migrate", "connect_timeout": 5},
+        connect_args={"application_name": "data-store-migrate", "connect_timeout": 5, **KEEPALIVES},
     )
-    with _first_connection(engine.connect, wait_seconds) as connection:
-        try:
+    try:
+        with engine.connect() as connection:
             yield connection
-        except DBAPIError as error:
-            hint = _HINTS.get(type(error.orig or error), "")
-            raise MigrationError(f"The database could not be migrated: {_first_line(error)}{hint}") from error
-
-
-def _first_connection(connect: Callable[[], Connection], wait_seconds: float) -> Connection:
-    deadline = time.monotonic() + wait_seconds
-    while True:
-        try:
-            return connect()
-        except OperationalError as error:
-            if time.monotonic() >= deadline:
-                raise MigrationError(
-                    f"The database accepts no connection (waited {wait_seconds:g} s): {_first_line(error)}."
-                    " Start PostgreSQL or correct DATABASE_URL."
-                ) from error
-            time.sleep(_POLL_SECONDS)
+    except DBAPIError as error:
+        said = _first_line(error)
+        if error.connection_invalidated or (isinstance(error, OperationalError) and error.statement is None):
+            raise _Away(said) from error
+        hint = _HINTS.get(type(error.orig or error), "")
+        raise MigrationError(f"The database could not be migrated: {said}{hint}") from error
 
 
 def _first_line(error: DBAPIError) -> str:

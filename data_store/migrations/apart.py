@@ -4,18 +4,18 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from typing import Final
 
-from data_store.migrations import MigrationError, is_migrated, migrate
+from data_store.migrations import MigrationError, Place, is_migrated, migrate
 
 # Everything is loaded here already; at the start there are no threads that a fork could leave behind.
 _FORK: Final = get_context("fork")
 
 
-def migrate_apart(database_url: str, *, wait_seconds: float, service_role: str | None = None) -> None:
+def migrate_apart(place: Place, *, service_role: str | None = None) -> None:
     """Bring the schema up to date, in a child where there is something to do; raises MigrationError as `migrate` does."""
-    if is_migrated(database_url, wait_seconds=wait_seconds, service_role=service_role):
+    if is_migrated(place, service_role=service_role):
         return
     told, telling = _FORK.Pipe(duplex=False)
-    child = _FORK.Process(target=_migrate, args=(database_url, service_role, telling), name="migrate")
+    child = _FORK.Process(target=_migrate, args=(place, service_role, telling), name="migrate")
     child.start()
     telling.close()
     try:
@@ -27,11 +27,11 @@ def migrate_apart(database_url: str, *, wait_seconds: float, service_role: str |
         raise MigrationError(problem)
 
 
-def _migrate(database_url: str, service_role: str | None, telling: Connection) -> None:
+def _migrate(place: Place, service_role: str | None, telling: Connection) -> None:
     """Migrate, and tell what went wrong, or that nothing did."""
     problem = None
     try:
-        migrate(database_url, wait_seconds=0, service_role=service_role)
+        migrate(place, service_role=service_role)
     except MigrationError as error:
         problem = str(error)
     except Exception as error:  # noqa: BLE001  the one line that the parent has for it

@@ -29,7 +29,9 @@ SLOTS: Final = 24  # connections of the data store to its database
 SETTINGS: Final = {
     "ALERT_SPEEDUP": str(SPEEDUP),
     "DATABASE_POOL_SIZE": str(SLOTS),
-    "DATABASE_POOL_TIMEOUT_SECONDS": "1",  # sooner than a statement that waits for a lock is cancelled
+    # Who waits for a lock keeps its connection for longer than it takes until somebody is told of that.
+    "LOCK_TIMEOUT_SECONDS": "10",
+    "STATEMENT_TIMEOUT_SECONDS": "11",
     "OTEL_BSP_MAX_QUEUE_SIZE": "512",
     "OTEL_METRIC_EXPORT_INTERVAL": "300",
 }

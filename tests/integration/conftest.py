@@ -22,7 +22,7 @@ import pytest
 from pydantic import SecretStr
 
 from data_store.app import create_app
-from data_store.migrations import migrate
+from data_store.migrations import Place, migrate
 from data_store.settings import DataStoreSettings
 from tests.edge import Edge, Upstream, load_balancer, two_upstreams
 from tests.edge import running as edge_running
@@ -240,7 +240,7 @@ def prepared_postgresql() -> Iterator[PostgreSQL]:
         for role in _ROLES:
             server.execute(role)
         server.execute(f"CREATE DATABASE {MIGRATED} OWNER {OWNER}")
-        migrate(server.owner_url(MIGRATED), wait_seconds=0, service_role=SERVICE)
+        migrate(Place(server.owner_url(MIGRATED), 0), service_role=SERVICE)
         yield server
 
 

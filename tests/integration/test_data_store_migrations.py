@@ -17,7 +17,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine
 
-from data_store.migrations import HEAD, LOCK, MigrationError, is_migrated, migrate
+from data_store.migrations import HEAD, LOCK, MigrationError, Place, is_migrated, migrate
 from data_store.migrations.upgrade import config
 from data_store.records.models import metadata
 from tests.integration.conftest import SERVICE, PostgreSQL
@@ -51,7 +51,7 @@ def test_migrating_a_migrated_database_changes_nothing(
 ) -> None:
     """A second start keeps every row."""
     postgresql.execute("INSERT INTO clients VALUES ('acme')", database=database)
-    migrate(owner_url, wait_seconds=0)
+    migrate(Place(owner_url, 0))
     assert postgresql.count(database, "clients") == 1
 
 
@@ -68,19 +68,19 @@ def test_a_service_does_without_alembic(url: str, request: pytest.FixtureRequest
     """It would take memory as long as the service runs, migrated or not."""
     url = request.getfixturevalue(url)
     program = (
-        "import sys; from data_store.migrations.apart import migrate_apart;"
-        "migrate_apart(sys.argv[1], wait_seconds=0); print('alembic' in sys.modules)"
+        "import sys; from data_store.migrations import Place; from data_store.migrations.apart import migrate_apart;"
+        "migrate_apart(Place(sys.argv[1], 0)); print('alembic' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", program, url], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
-    assert is_migrated(url, wait_seconds=0)
+    assert is_migrated(Place(url, 0))
 
 
 def test_a_database_that_may_not_be_looked_at_is_one_line(postgresql: PostgreSQL, database: str) -> None:
     """A role without rights is told so, and what to do, without a stack."""
     postgresql.execute("CREATE ROLE onlooker LOGIN")
     with pytest.raises(MigrationError, match=r"permission denied.* Set MIGRATION_DATABASE_URL") as error:
-        is_migrated(postgresql.url(database, "onlooker"), wait_seconds=0)
+        is_migrated(Place(postgresql.url(database, "onlooker"), 0))
     assert "\n" not in str(error.value)
 
 
@@ -106,7 +106,7 @@ def test_instances_that_start_at_once_migrate_one_after_the_other(empty_database
 
     def start(_: int) -> None:
         together.wait(10)
-        migrate(empty_database_url, wait_seconds=0)
+        migrate(Place(empty_database_url, 0))
 
     with ThreadPoolExecutor(6) as threads:
         list(threads.map(start, range(6)))
@@ -117,7 +117,7 @@ def test_an_instance_waits_while_another_migrates(postgresql: PostgreSQL, empty_
     other = psycopg2.connect(empty_database_url)
     other.cursor().execute("SELECT pg_advisory_lock(%s)", (LOCK,))
     with ThreadPoolExecutor(1) as threads:
-        waiting = threads.submit(migrate, empty_database_url, wait_seconds=0)
+        waiting = threads.submit(migrate, Place(empty_database_url, 0))
         eventually(
             lambda: postgresql.execute(
                 "SELECT 1 FROM pg_stat_activity"
@@ -130,10 +130,30 @@ def test_an_instance_waits_while_another_migrates(postgresql: PostgreSQL, empty_
         waiting.result(10)
 
 
+def test_what_is_lost_while_it_migrates_is_done_again(
+    postgresql: PostgreSQL, empty_database_url: str
+) -> None:
+    """PostgreSQL was restarted, say: nothing of the first attempt is left, and the second does all of it."""
+    waits = (
+        "SELECT {} FROM pg_stat_activity"
+        " WHERE application_name = 'data-store-migrate' AND wait_event = 'advisory'"
+    )
+    other = psycopg2.connect(empty_database_url)
+    other.cursor().execute("SELECT pg_advisory_lock(%s)", (LOCK,))
+    with ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(migrate, Place(empty_database_url, 20))
+        ((first,),) = eventually(lambda: postgresql.execute(waits.format("pid")))
+        postgresql.execute(f"SELECT pg_terminate_backend({first})")
+        eventually(lambda: postgresql.execute(waits.format("pid")) not in ([], [(first,)]))
+        other.close()
+        waiting.result(20)
+    assert is_migrated(Place(empty_database_url, 0))
+
+
 def test_a_start_waits_until_the_database_accepts_connections(postgresql: PostgreSQL) -> None:
     """The service may be started before its database."""
     with ThreadPoolExecutor(1) as threads:
-        waiting = threads.submit(migrate, postgresql.owner_url("born_late"), wait_seconds=20)
+        waiting = threads.submit(migrate, Place(postgresql.owner_url("born_late"), 20))
         eventually(lambda: 'database "born_late" does not exist' in postgresql.log.read_text())
         postgresql.execute("CREATE DATABASE born_late OWNER robin")
         waiting.result(20)
@@ -142,10 +162,10 @@ def test_a_start_waits_until_the_database_accepts_connections(postgresql: Postgr
 def test_a_database_that_never_accepts_connections_is_one_line(postgresql: PostgreSQL) -> None:
     """It says how long it waited, for what, and what to do."""
     with pytest.raises(MigrationError) as error:
-        migrate(postgresql.owner_url("not_there"), wait_seconds=0.2)
+        migrate(Place(postgresql.owner_url("not_there"), 0.2, "MIGRATION_DATABASE_URL"))
     assert "waited 0.2 s" in str(error.value)
     assert 'database "not_there" does not exist' in str(error.value)
-    assert str(error.value).endswith("Start PostgreSQL or correct DATABASE_URL.")
+    assert str(error.value).endswith("Start PostgreSQL or correct MIGRATION_DATABASE_URL.")
     assert "\n" not in str(error.value)
 
 
@@ -155,7 +175,7 @@ def test_a_database_of_a_later_version_is_one_line_and_left_alone(
     """An old service does not touch a schema that it does not know."""
     postgresql.execute("UPDATE alembic_version SET version_num = '9999'", database=database)
     with pytest.raises(MigrationError, match="9999"):
-        migrate(owner_url, wait_seconds=0)
+        migrate(Place(owner_url, 0))
 
 
 def test_a_migration_that_fails_leaves_nothing_behind(postgresql: PostgreSQL) -> None:
@@ -163,7 +183,7 @@ def test_a_migration_that_fails_leaves_nothing_behind(postgresql: PostgreSQL) ->
     database = postgresql.create_database()
     postgresql.execute("CREATE TABLE document_metadata (id int)", database=database)
     with pytest.raises(MigrationError, match='"document_metadata" already exists'):
-        migrate(postgresql.owner_url(database), wait_seconds=0)
+        migrate(Place(postgresql.owner_url(database), 0))
     tables = postgresql.execute(
         "SELECT tablename FROM pg_tables WHERE schemaname = 'public'", database=database
     )
@@ -178,7 +198,7 @@ def test_a_migration_can_be_undone_and_done_again(
         command.downgrade(configuration, "base")
     tables = "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
     assert postgresql.execute(tables, database=database) == [("alembic_version",)]
-    migrate(owner_url, wait_seconds=0)
+    migrate(Place(owner_url, 0))
     assert len(postgresql.execute(tables, database=database)) == 6
 
 
@@ -207,7 +227,7 @@ def test_what_is_stored_before_tenants_are_kept_apart_is_counted_and_keeps_its_m
         " VALUES ('acme', 'Ann', 'a@acme.example', 'admin'), ('acme', 'Ben', 'b@acme.example', 'member')",
         database=database,
     )
-    migrate(url, wait_seconds=0)
+    migrate(Place(url, 0))
     counted = "SELECT id, stored_documents, stored_bytes, max_documents FROM clients ORDER BY id"
     assert postgresql.execute(counted, database=database) == [("acme", 2, 12, None), ("empty", 0, 0, None)]
     roles = "SELECT name, role FROM users ORDER BY name"
@@ -221,14 +241,14 @@ def test_what_is_stored_before_tenants_are_kept_apart_is_counted_and_keeps_its_m
         command.downgrade(configuration, "0001")
     assert postgresql.execute(roles, database=database) == [("Ann", "admin"), ("Ben", "member")]
     assert postgresql.count(database, "document_metadata") == 2
-    migrate(url, wait_seconds=0)
+    migrate(Place(url, 0))
 
 
 def test_a_service_role_is_let_at_the_tables_also_of_a_migrated_database(
     postgresql: PostgreSQL, database: str, owner_url: str
 ) -> None:
     """What it lacks is granted, however little that is; nothing is done where it lacks nothing."""
-    assert is_migrated(owner_url, wait_seconds=0, service_role=SERVICE)
+    assert is_migrated(Place(owner_url, 0), service_role=SERVICE)
     for revoked in (
         f"REVOKE SELECT (filename) ON document_metadata FROM {SERVICE}",  # noqa: S608  no SELECT
         f"REVOKE EXECUTE ON FUNCTION principal_by_key(text, bytea) FROM {SERVICE}",
@@ -236,10 +256,10 @@ def test_a_service_role_is_let_at_the_tables_also_of_a_migrated_database(
         f"GRANT TEMPORARY ON DATABASE {database} TO PUBLIC",  # as of every new database
     ):
         postgresql.execute(revoked, database=database)
-        assert not is_migrated(owner_url, wait_seconds=0, service_role=SERVICE)
-        migrate(owner_url, wait_seconds=0, service_role=SERVICE)
-        assert is_migrated(owner_url, wait_seconds=0, service_role=SERVICE)
-    assert is_migrated(postgresql.url(database), wait_seconds=0)
+        assert not is_migrated(Place(owner_url, 0), service_role=SERVICE)
+        migrate(Place(owner_url, 0), service_role=SERVICE)
+        assert is_migrated(Place(owner_url, 0), service_role=SERVICE)
+    assert is_migrated(Place(postgresql.url(database), 0))
 
 
 def test_an_owner_of_tables_alone_is_content_with_what_it_can_grant(
@@ -248,7 +268,7 @@ def test_an_owner_of_tables_alone_is_content_with_what_it_can_grant(
     """What everybody may in a database, only the database's own owner takes back."""
     postgresql.execute(f"ALTER DATABASE {database} OWNER TO postgres")
     postgresql.execute(f"GRANT TEMPORARY ON DATABASE {database} TO PUBLIC")
-    assert is_migrated(owner_url, wait_seconds=0, service_role=SERVICE)
+    assert is_migrated(Place(owner_url, 0), service_role=SERVICE)
 
 
 def test_instances_that_grant_at_once_do_it_one_after_the_other(
@@ -260,7 +280,7 @@ def test_instances_that_grant_at_once_do_it_one_after_the_other(
 
     def start(_: int) -> None:
         together.wait(10)
-        migrate(owner_url, wait_seconds=0, service_role=SERVICE)
+        migrate(Place(owner_url, 0), service_role=SERVICE)
 
     with ThreadPoolExecutor(6) as threads:
         list(threads.map(start, range(6)))
@@ -269,7 +289,7 @@ def test_instances_that_grant_at_once_do_it_one_after_the_other(
 def test_a_service_role_that_is_not_there_is_one_line(owner_url: str) -> None:
     """Who runs PostgreSQL makes it."""
     with pytest.raises(MigrationError, match='role "not_there" does not exist') as error:
-        migrate(owner_url, wait_seconds=0, service_role="not_there")
+        migrate(Place(owner_url, 0), service_role="not_there")
     assert "\n" not in str(error.value)
 
 

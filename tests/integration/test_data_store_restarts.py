@@ -2,12 +2,15 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -15,12 +18,16 @@ import psutil
 import psycopg2
 import pytest
 
+from data_store.migrations import LOCK, Place, is_migrated
 from observability.signals import DATABASE_OPERATIONS, DATABASE_POOL
 from tests.integration.conftest import PostgreSQL, data_store_on, prepared_postgresql
+from tests.ports import free_port
 from tests.records import DOCUMENT, DOCUMENTS, assert_problem
 from tests.telemetry_spy import TelemetrySpy
-from tests.waiting import eventually
+from tests.waiting import eventually, until_up
 
+CHECKOUT = Path(__file__).parents[2]
+START_SECONDS = 30
 POOL = 8
 # Small, so that a database that is silent is waited for no longer than two seconds.
 IN_A_HURRY = {
@@ -250,3 +257,53 @@ def test_a_commit_that_is_cut_is_no_503(
         with postgresql.held():
             assert_problem(asked.result(), 504)
     assert telemetry.attributes("transaction_commit")["success_status"] == "unknown"
+
+
+@contextmanager
+def starting(command: str, url: str, output: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
+    """Start `python -m data_store COMMAND`, and end it afterwards."""
+    variables = {"OTEL_SDK_DISABLED": "true", "DATABASE_URL": url, "PORT": str(port)}
+    with output.open("wb") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "data_store", command],
+            cwd=CHECKOUT,
+            env={"PATH": os.environ["PATH"], **variables},
+            stdout=file,
+            stderr=file,
+        )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.parametrize("command", ["serve", "migrate"])
+def test_a_start_waits_for_a_database_that_is_not_up_yet_or_goes_away_again(
+    postgresql: PostgreSQL, tmp_path: Path, command: str
+) -> None:
+    """First PostgreSQL is down, then it is restarted while the schema is being migrated: nobody has to lend a hand."""
+    database, port, output = postgresql.create_database(), free_port(), tmp_path / "output"
+
+    def answers() -> bool:
+        with suppress(httpx.TransportError):
+            return httpx.get(f"http://127.0.0.1:{port}/health").json()["status"] == "healthy"
+        return False
+
+    postgresql.end()
+    with starting(command, postgresql.owner_url(database), output, port) as process:
+        eventually(lambda: "accepts no connection yet" in output.read_text(), seconds=START_SECONDS)
+        postgresql.start()
+        locking = psycopg2.connect(postgresql.owner_url(database))
+        locking.cursor().execute("SELECT pg_advisory_lock(%s)", (LOCK,))
+        eventually(
+            lambda: postgresql.execute("SELECT 1 FROM pg_stat_activity WHERE wait_event = 'advisory'"),
+            seconds=START_SECONDS,
+        )
+        restarted_fast(postgresql)
+        if command == "serve":
+            until_up(process, answers, seconds=START_SECONDS)
+        else:
+            assert process.wait(START_SECONDS) == 0
+    assert is_migrated(Place(postgresql.owner_url(database), 0))
+    assert "Traceback" not in output.read_text()
