@@ -18,6 +18,7 @@ def trace_problems(traces: Sequence[Trace], expected: ExpectedSpan, facts: Facts
         return [f"expected 1 trace, found {len(traces)}"]
     asking = [span for asked in traces[0].named(SpanName.AUTHENTICATE) for span in traces[0].below(asked)]
     trace = traces[0].without(asking)
+    trace = trace.without(list(_lost_attempts(trace)))
     return [
         *_asking_problems(asking, facts),
         *_root_problems(trace, expected),
@@ -29,6 +30,16 @@ def trace_problems(traces: Sequence[Trace], expected: ExpectedSpan, facts: Facts
             if span.failed
         ),
     ]
+
+
+def _lost_attempts(trace: Trace) -> Iterator[SpanRecord]:
+    """What data-store did on a connection that it lost, and then did again on another: a restarted database is no defect."""
+    for parent in {span.parent_id for span in trace.named(SpanName.DATABASE_CONNECTION)}:
+        steps = list(trace.children(parent))
+        *_, last = (span for span in steps if span.name == SpanName.DATABASE_CONNECTION)
+        before = [span for span in steps if span.start_us < last.start_us]
+        if any(span.failed and span.name == SpanName.SQL_EXECUTION for span in before):
+            yield from before
 
 
 def _asking_problems(asking: Sequence[SpanRecord], facts: Facts) -> Iterator[str]:

@@ -350,9 +350,15 @@ def _raise_for_problem(answer: Answer) -> None:
         raise Unavailable(_NOT_AVAILABLE) from NoAnswer("answered 503", Lack.UNAVAILABLE)
     if status in _OF_A_GATEWAY:
         raise OutcomeUnknown(_NO_ANSWER) from NoAnswer(f"answered {status}", _OF_A_GATEWAY[status])
-    # After a 5xx nobody knows how far the request came.
+    raise _unusable(status)
+
+
+def _unusable(status: int) -> Problem:
+    if status == HTTPStatus.INSUFFICIENT_STORAGE:
+        return Problem("The data store has no room left; nothing was stored.", status=507)
+    # After any other 5xx nobody knows how far the request came.
     kind = OutcomeUnknown if status >= HTTPStatus.INTERNAL_SERVER_ERROR else Problem
-    raise kind(f"The data store answered {status}.", status=502)
+    return kind(f"The data store answered {status}.", status=502)
 
 
 def _key_reused(answer: Answer) -> Problem:

@@ -140,6 +140,10 @@ class PostgreSQL:
         """Return the number of rows in a table."""
         return int(self.execute(f"SELECT count(*) FROM {table}", database=database)[0][0])  # noqa: S608
 
+    def connections(self, database: str) -> int:
+        """Return the number of connections to a database."""
+        return len(self.execute(f"SELECT 1 FROM pg_stat_activity WHERE datname = '{database}'"))  # noqa: S608
+
     def terminate_connections(self, database: str) -> int:
         """End every other connection to a database as a restart would, and return how many there were."""
         return len(

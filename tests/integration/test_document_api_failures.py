@@ -154,7 +154,7 @@ def test_where_the_record_may_exist_the_bytes_are_kept(
     assert pending.samefile(path), "the sweep would not find what to ask about"
 
 
-@pytest.mark.parametrize(("status", "told"), [(422, 502), (409, 502), (413, 502), (503, 503)])
+@pytest.mark.parametrize(("status", "told"), [(422, 502), (409, 502), (413, 502), (503, 503), (507, 507)])
 def test_where_the_data_store_refuses_no_file_stays(
     uploads: Path, telemetry: TelemetrySpy, status: int, told: int
 ) -> None:

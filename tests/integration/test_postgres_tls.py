@@ -27,8 +27,9 @@ from tests.certificates import authority_file, issue
 from tests.edge import listens
 from tests.integration.conftest import PostgreSQL, data_store_on
 from tests.ports import free_port
+from tests.records import DOCUMENT, DOCUMENTS
 from tests.telemetry_spy import TelemetrySpy
-from tests.waiting import until_up
+from tests.waiting import eventually, until_up
 
 START_SECONDS = 10
 SERVE = Callable[[KeyPair], AbstractContextManager[int]]
@@ -94,13 +95,31 @@ def test_a_good_certificate_is_accepted(serve: SERVE, good: KeyPair, ca_file: Pa
             assert cursor.fetchone() == ("robin_service",)
 
 
-def test_the_data_store_works_over_it(
-    serve: SERVE, good: KeyPair, ca_file: Path, database: str, telemetry: TelemetrySpy
-) -> None:
+@pytest.fixture
+def tls_url(serve: SERVE, good: KeyPair, ca_file: Path, database: str) -> Iterator[str]:
+    """URL of the database behind what ends TLS."""
+    with serve(good) as port:
+        yield url(port, database, ca_file)
+
+
+def test_the_data_store_works_over_it(tls_url: str, telemetry: TelemetrySpy) -> None:
     """Its pool, its health and a record."""
-    with serve(good) as port, data_store_on(url(port, database, ca_file), telemetry) as client:
+    with data_store_on(tls_url, telemetry) as client:
         assert client.get("/health").json()["status"] == "healthy"
         assert client.get("/clients/acme/documents/1").status_code == 404
+
+
+def test_connections_that_ended_behind_it_fail_no_request(
+    tls_url: str, postgresql: PostgreSQL, database: str, telemetry: TelemetrySpy
+) -> None:
+    """What PostgreSQL closes, nginx closes as well."""
+    with data_store_on(tls_url, telemetry) as client:
+        for _ in range(3):
+            assert client.post(DOCUMENTS, json=DOCUMENT).status_code == 201
+            assert postgresql.terminate_connections(database) >= 1
+            eventually(lambda: postgresql.connections(database) == 0)
+        assert client.get(f"{DOCUMENTS}/1").status_code == 200
+    assert any("the database was lost" in message for message in telemetry.messages("WARN"))
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """The checks of spans and log lines, on recordings of a real request; each is seen to fail on what it must find."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -170,6 +170,37 @@ def test_a_span_that_is_there_twice_is_found():
     again = [replace(span, span_id="again") for span in spans if span.name == Span.SQL_EXECUTION]
     assert upload_problems(*spans, *again) == [
         "'sql_execution' is 2 times under POST /clients/{client_id}/documents"
+    ]
+
+
+STEPS = (Span.DATABASE_CONNECTION, Span.SQL_EXECUTION, Span.TRANSACTION_COMMIT)
+
+
+def attempt_before(spans: Sequence[SpanRecord], *, failed: bool) -> list[SpanRecord]:
+    """The steps in the database, once more and before they begin; the statement may have failed."""
+    return [
+        replace(
+            span,
+            span_id=f"lost-{span.span_id}",
+            start_us=span.start_us - 1_000_000,
+            failed=failed and span.name == Span.SQL_EXECUTION,
+        )
+        for span in spans
+        if span.name in STEPS
+    ]
+
+
+def test_an_attempt_on_a_connection_that_was_lost_is_no_defect():
+    """PostgreSQL was restarted: what data-store did once more is as it must be."""
+    spans = trace_of("upload").spans
+    assert upload_problems(*attempt_before(spans, failed=True), *spans) == []
+
+
+def test_two_attempts_of_which_none_failed_are_found():
+    """Nothing is done twice without a reason."""
+    spans = trace_of("upload").spans
+    assert upload_problems(*attempt_before(spans, failed=False), *spans) == [
+        f"'{step}' is 2 times under POST /clients/{{client_id}}/documents" for step in STEPS
     ]
 
 
