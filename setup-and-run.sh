@@ -11,7 +11,7 @@ source "$CHECKOUT/local_stack/python-env.sh"
 
 usage() {
     cat <<'USAGE'
-Usage: ./setup-and-run.sh [--local | --docker] [--tls | --status | --down | --logs SERVICE | --admin ARGUMENTS... | --help]
+Usage: ./setup-and-run.sh [--local | --docker] [OPTION]
 
   (nothing)        run the whole system: with Docker where an engine answers and has or gets the images, else --local
   --local          run it as processes on this machine, without Docker
@@ -22,9 +22,11 @@ Usage: ./setup-and-run.sh [--local | --docker] [--tls | --status | --down | --lo
   --down           stop everything; the data stays
   --logs SERVICE   show the last lines of a service
   --admin ...      administer clients, users and API keys of what runs; all that follows is for it (--admin --help says more)
+  --backup FILE    write documents and database into one file while everything runs (-: stdout); docs/backup.md says more
+  --restore FILE   bring such a file (-: stdin) back into a system that runs and is empty
   --help           show this
 
---status, --down, --logs and --admin act on whichever way runs; with --local or --docker on that one.
+--status, --down, --logs, --admin, --backup and --restore act on whichever way runs; with --local or --docker on that one.
 Ports and limits are environment variables; the README lists them. Examples:
   HTTP_PORT=8080 ./setup-and-run.sh
   ./setup-and-run.sh --logs nginx
@@ -42,6 +44,11 @@ main() {
             --logs)
                 [[ -n "${2-}" ]] || misuse "--logs needs the name of a service"
                 action=logs arguments=("$2")
+                shift
+                ;;
+            --backup | --restore)
+                [[ -n "${2-}" ]] || misuse "$1 needs the name of a file"
+                action="${1#--}" arguments=("$(from_here "$2")")
                 shift
                 ;;
             --admin)
@@ -64,6 +71,11 @@ main() {
         mode="$("$python" -m docker_stack choose "$action")"
     fi
     "run_$mode" "$action" "${arguments[@]}"
+}
+
+# The name of a file, for whoever is in another folder.
+from_here() {
+    if [[ "$1" == - ]]; then echo -; else realpath -m -- "$1"; fi
 }
 
 # docker_stack needs no package: any Python that is new enough will do, before anything is installed.

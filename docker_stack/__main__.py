@@ -1,4 +1,4 @@
-"""The command line: `python -m docker_stack choose ACTION|up|down|status|logs SERVICE|admin ARGS`."""
+"""The command line: `python -m docker_stack choose ACTION|up|down|status|logs SERVICE|admin ARGS|backup FILE|restore FILE`."""
 
 import argparse
 import getpass
@@ -11,6 +11,7 @@ from docker_stack.choice import choose, running_way
 from docker_stack.compose import CHECKOUT, Compose
 from docker_stack.status import status
 from docker_stack.up import Up
+from local_stack import backup
 from local_stack.errors import StackError, UsageError
 from local_stack.exit_codes import FAILED, INTERRUPTED, MISUSED
 from local_stack.progress import Progress
@@ -39,6 +40,12 @@ def _run(
     if options.command == "choose":
         progress.line(_choose(options.action, state))
         return 0
+    return _act(options, admin_arguments, state, progress)
+
+
+def _act(
+    options: argparse.Namespace, admin_arguments: Sequence[str], state: State, progress: Progress
+) -> int:
     compose = Compose.find()
     match options.command:
         case "status":
@@ -49,8 +56,11 @@ def _run(
             return compose.show_logs(options.service, options.lines)
         case "admin":
             return compose.administer(admin_arguments, getpass.getuser())
-    Up(compose, state, progress).run()
-    return 0
+        case "backup" | "restore":
+            return compose.archive(options)
+        case _:
+            Up(compose, state, progress).run()
+            return 0
 
 
 def _down(compose: Compose, state: State) -> int:
@@ -73,7 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m docker_stack", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     chooser = commands.add_parser("choose", help="print docker or local, and why on stderr")
-    chooser.add_argument("action", choices=("up", "down", "status", "logs", "admin"))
+    chooser.add_argument("action", choices=("up", "down", "status", "logs", "admin", "backup", "restore"))
     commands.add_parser("up", help="build and start everything, and wait until all of it is well")
     commands.add_parser("down", help="stop everything; the data stays")
     commands.add_parser("status", help="exit 0 when all is healthy, 1 when not, 3 when nothing runs")
@@ -81,6 +91,7 @@ def _parser() -> argparse.ArgumentParser:
     logs.add_argument("service", metavar="SERVICE")
     logs.add_argument("-n", "--lines", type=int, default=50, help="how many lines of each container (50)")
     commands.add_parser("admin", help="administer clients, users and keys of the running stack")
+    backup.add_parsers(commands)
     return parser
 
 

@@ -1,5 +1,6 @@
 """Docker Compose on this checkout."""
 
+import argparse
 import os
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from typing import IO
 from docker_stack.containers import Container, parse_ps
 from docker_stack.engine import answer_of, ask, engine_version, find_compose
 from docker_stack.model import Model
+from local_stack import backup
 from local_stack.errors import StackError, UsageError
 
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -19,6 +21,7 @@ COMPOSE_FILE = CHECKOUT / "docker-compose.yml"
 TLS_FILE = CHECKOUT / "docker-compose.tls.yml"
 # Files that a container writes beside its output, as patterns.
 WRITTEN_THEMSELVES = {"nginx": "/var/log/edge/access*.json", "postgres": "/var/log/postgresql/*.json"}
+UPLOADS = "/var/lib/robin/uploads"
 HOW_TO_GET_COMPOSE = (
     "Docker Compose 2 is missing: install the package docker-compose-plugin of docs.docker.com"
 )
@@ -105,11 +108,19 @@ class Compose:
 
     def administer(self, arguments: Sequence[str], user: str) -> int:
         """Run the admin command line, as this user, in a container with the settings of the tables' owner."""
+        inside = ("python", "-m", "data_store.admin", *arguments)
+        command = (*self._once(), "--env", f"LOGNAME={user}", "migrate", *inside)
+        return subprocess.run(command, check=False).returncode
+
+    def archive(self, options: argparse.Namespace) -> int:
+        """Back up into a file of this machine, or restore out of it, in a container that has the documents."""
+        return backup.run(options, (*self._once(), "backup", "python"), UPLOADS)
+
+    def _once(self) -> tuple[str, ...]:
+        """Return how something is run beside the stack, in a container of its own."""
         if not self.runs():
             raise StackError("the composed stack does not run; start it with: ./setup-and-run.sh --docker")
-        inside = ("python", "-m", "data_store.admin", *arguments)
-        command = (*self._command, "run", "--rm", "--no-deps", "--no-TTY", "--env", f"LOGNAME={user}")
-        return subprocess.run((*command, "migrate", *inside), check=False).returncode
+        return (*self._command, "run", "--rm", "--no-deps", "--no-TTY")
 
     def _show_files(self, service: str, files: str, lines: int) -> None:
         inside = (*self._command, "exec", "--no-TTY", service, "sh", "-c")

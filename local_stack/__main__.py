@@ -1,4 +1,4 @@
-"""The command line: `python -m local_stack up|down|status|logs SERVICE|admin ARGS|build [PROGRAM ...]|bin-dir`."""
+"""The command line: `python -m local_stack up|down|status|logs SERVICE|admin ARGS|backup FILE|restore FILE|build [PROGRAM ...]|bin-dir`."""
 
 import argparse
 import json
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from local_stack import tls
+from local_stack import backup, tls
 from local_stack.build import PROGRAMS, BuildError, bin_dir, build, cache_dir
 from local_stack.errors import StackError, UsageError
 from local_stack.exit_codes import FAILED, INTERRUPTED, MISUSED
@@ -52,9 +52,11 @@ def _run(options: argparse.Namespace, admin_arguments: Sequence[str]) -> int:
             _show_logs(files_of(options.service, state), options)
         case "admin":
             _administer(state, admin_arguments)
+        case "backup" | "restore":
+            return backup.run(options, (sys.executable,), str(state.uploads), _as_owner(state))
         case "build":
             _build(options.program, state.logs)
-        case "bin-dir":
+        case _:
             progress.line(str(bin_dir(cache_dir(os.environ), logs=state.logs)))
     return 0
 
@@ -72,13 +74,19 @@ def _show_logs(files: Sequence[Path], options: argparse.Namespace) -> None:
 
 def _administer(state: State, arguments: Sequence[str]) -> NoReturn:
     """Become the admin command line, with the settings that the stack was started with."""
-    runs = state.supervised and state.owner_environment_file.exists()
-    if not runs and not {"-h", "--help"} & set(arguments):
-        raise StackError(f"the stack of {state.root} does not run; start it with: ./setup-and-run.sh")
-    owner = json.loads(state.owner_environment_file.read_text()) if runs else {}
+    helps = {"-h", "--help"} & set(arguments)
+    environment = inherited(os.environ) if helps else _as_owner(state)
     os.chdir(CHECKOUT)
     command = [sys.executable, "-m", "data_store.admin", *arguments]
-    os.execve(sys.executable, command, {**inherited(os.environ), **owner})  # noqa: S606
+    os.execve(sys.executable, command, environment)  # noqa: S606
+
+
+def _as_owner(state: State) -> dict[str, str]:
+    """Return the environment of what acts as the owner of the running stack's tables."""
+    if not (state.supervised and state.owner_environment_file.exists()):
+        raise StackError(f"the stack of {state.root} does not run; start it with: ./setup-and-run.sh")
+    owner: dict[str, str] = json.loads(state.owner_environment_file.read_text())
+    return {**inherited(os.environ), **owner}
 
 
 def _build(names: Sequence[str], logs: Path) -> None:
@@ -101,6 +109,7 @@ def _parser() -> argparse.ArgumentParser:
     logs.add_argument("-f", "--follow", action="store_true", help="go on showing new lines")
     logs.add_argument("-n", "--lines", type=int, default=50, help="how many lines of each file (50)")
     commands.add_parser("admin", help="administer clients, users and keys of the running stack")
+    backup.add_parsers(commands)
     builder = commands.add_parser("build", help="build the Go programs that are missing")
     builder.add_argument("program", metavar="PROGRAM", nargs="*", help="without one: all")
     commands.add_parser("bin-dir", help="print a folder with all Go programs, building what is missing")

@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from data_store.settings import DataStoreSettings
+from docker_stack.compose import UPLOADS
 from docker_stack.model import Model
 from document_api.settings import MULTIPART_ENVELOPE_BYTES, DocumentApiSettings
 from local_stack import postgres
@@ -42,7 +43,7 @@ SECRETS = (
 ENCRYPTED = {"PUBLIC_TLS": "true", "OTEL_EXPORTER_OTLP_ENDPOINT": "https://otel-collector:4317"}
 # What production starts with.
 PROPER = {"AUTH_MODE": "required", **ENCRYPTED, **dict.fromkeys(SECRETS, "0123456789abcdef")}
-JOBS = {"volume-init", "migrate"}
+JOBS = {"volume-init", "migrate", "backup"}
 # What images say of themselves: they make a volume without a name there, unless something is mounted.
 VOLUMES_OF_IMAGES = {
     "jaegertracing/jaeger": "/tmp",  # noqa: S108 - a folder in a container
@@ -189,7 +190,7 @@ def test_the_database_is_reached_by_the_data_store_and_who_probes_it_alone() -> 
     """Not even document_api shares a network with it."""
     database = set(SERVICES["postgres"]["networks"])
     sharing = {name for name, service in SERVICES.items() if database & set(service.get("networks", []))}
-    assert sharing == {"postgres", "data-store", "migrate", "blackbox-exporter"}
+    assert sharing == {"postgres", "data-store", "migrate", "backup", "blackbox-exporter"}
     assert all(COMPOSE["networks"][network]["internal"] for network in database)
 
 
@@ -281,10 +282,10 @@ def test_every_setting_of_a_service_can_be_given_to_its_container(name: str) -> 
 
 
 def test_the_data_store_is_given_a_role_that_owns_nothing() -> None:
-    """The owner's password is with PostgreSQL, with the job that migrates, and with the one that refuses it."""
+    """The owner's password is with PostgreSQL, with the jobs that migrate and back up, and with the one that refuses it."""
     environments = {name: service.get("environment", {}) for name, service in SERVICES.items()}
     knowing = {name for name, given in environments.items() if "POSTGRES_PASSWORD" in str(given.values())}
-    assert knowing == {"postgres", "migrate", "volume-init"}
+    assert knowing == {"postgres", "migrate", "backup", "volume-init"}
     assert environments["data-store"]["DATABASE_URL"].startswith("postgresql://robin_service:")
     assert environments["migrate"]["DATABASE_URL"] == environments["data-store"]["DATABASE_URL"]
     assert environments["migrate"]["MIGRATION_DATABASE_URL"].startswith("postgresql://robin:")
@@ -295,6 +296,19 @@ def test_the_data_store_starts_on_tables_that_are_up_to_date() -> None:
     assert conditions("data-store")["migrate"] == "service_completed_successfully"
     assert SERVICES["migrate"]["command"] == ["python", "-m", "data_store", "migrate"]
     assert SERVICES["migrate"]["image"] == SERVICES["data-store"]["image"]
+
+
+def test_a_backup_runs_when_it_is_asked_for_with_what_migrations_have_and_the_documents() -> None:
+    """In the place where document_api keeps them, and as the same user."""
+    backup, migrate = SERVICES["backup"], SERVICES["migrate"]
+    assert backup["profiles"] == ["backup"]
+    assert backup["image"] == migrate["image"]
+    for variable, value in backup["environment"].items():
+        assert migrate["environment"][variable] == value, variable
+    assert list(mounts("backup")) == list(mounts("document-api"))
+    assert UPLOADS in {target for _, target, _ in mounts("backup")}
+    users = [re.findall(r"^USER (\S+)$", file.read_text(), re.MULTILINE)[-1] for file in DOCKERFILES.values()]
+    assert len(set(users)) == 1
 
 
 def test_each_image_is_built_once() -> None:
@@ -321,7 +335,7 @@ def test_whoever_holds_a_secret_of_the_demonstration_starts_after_the_job_that_r
     assert known["volume-init"] == set().union(*known.values())
     assert {name for name, _ in known["volume-init"]} == set(SECRETS)
     holding = {name for name, secrets in known.items() if secrets} - {"volume-init"}
-    assert holding == {"postgres", "migrate", "data-store", "document-api", "grafana"}
+    assert holding == {"postgres", "migrate", "backup", "data-store", "document-api", "grafana"}
     assert {name for name in holding if "volume-init" not in waited_for(name)} == set()
 
 

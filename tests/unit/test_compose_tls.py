@@ -64,7 +64,7 @@ def test_each_certificate_is_laid_for_its_owner_alone() -> None:
         has_it = {
             service for service in OVERLAY for source, _, _ in mounts(service) if source == f"tls-{name}"
         }
-        assert has_it == {name, "volume-init"} | ({"migrate"} if name == "data-store" else set())
+        assert has_it == {name, "volume-init"} | ({"migrate", "backup"} if name == "data-store" else set())
 
 
 def test_the_job_lays_what_it_is_given() -> None:
@@ -112,7 +112,7 @@ def test_postgresql_does_what_it_did_and_takes_the_network_by_tls_alone() -> Non
     assert {rule[-1] for rule in rules if rule[0] == "hostssl"} == {"scram-sha-256"}
 
 
-@pytest.mark.parametrize("name", ["data-store", "migrate"])
+@pytest.mark.parametrize("name", ["data-store", "migrate", "backup"])
 def test_whoever_asks_the_database_verifies_it(name: str) -> None:
     """By its name, against the authority that signed it."""
     environment = OVERLAY[name]["environment"]

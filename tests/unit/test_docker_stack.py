@@ -1,6 +1,7 @@
 """Docker or local processes: the choice, what `docker compose` says, and what is told of it. No engine is needed."""
 
 import getpass
+import io
 import json
 import os
 import socket
@@ -14,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from data_store.backup.archive import Writer
 from docker_stack import model, up
 from docker_stack.__main__ import main
 from docker_stack.choice import Choice, choose, running_way
@@ -507,10 +509,41 @@ class TestCommands:
             " python -m data_store.admin create-user --help --name Ada Lovelace"
         )
 
+    def test_a_backup_comes_out_of_a_container_that_has_the_documents(
+        self, docker: Docker, tmp_path: Path
+    ) -> None:
+        """What it says goes into the file; no file is left where it fails, and its exit code is kept."""
+        archive = io.BytesIO()
+        writer = Writer(archive, 0)
+        writer.add("complete.json", b"{}")
+        writer.close()
+        docker.answers(
+            {
+                "docker compose ps --quiet": [[0, "1\n"]],
+                "docker compose run": [[0, archive.getvalue().decode()], [3, "no space\n"]],
+            }
+        )
+        whole, failed = tmp_path / "whole.tar", tmp_path / "failed.tar"
+        assert main(["backup", str(whole)]) == 0
+        assert whole.read_bytes() == archive.getvalue()
+        assert main(["backup", str(failed)]) == 3
+        assert not failed.exists()
+        assert docker.asked[-1] == (
+            "docker compose run --rm --no-deps --no-TTY backup python -m data_store.backup create"
+            " --uploads /var/lib/robin/uploads"
+        )
+        assert main(["restore", str(whole)]) == 3
+        assert docker.asked[-1].endswith(
+            "python -m data_store.backup restore --uploads /var/lib/robin/uploads"
+        )
+
     @pytest.mark.usefixtures("docker")
-    def test_admin_needs_a_stack_that_runs(self, capsys: pytest.CaptureFixture[str]) -> None:
+    @pytest.mark.parametrize("command", [["admin", "list"], ["backup", "-"], ["restore", "-"]])
+    def test_what_is_run_beside_the_stack_needs_one_that_runs(
+        self, capsys: pytest.CaptureFixture[str], command: list[str]
+    ) -> None:
         """It starts nothing by the way."""
-        assert main(["admin", "list", "clients"]) == 1
+        assert main(command) == 1
         assert capsys.readouterr().err == (
             "error: the composed stack does not run; start it with: ./setup-and-run.sh --docker\n"
         )
@@ -648,6 +681,34 @@ def test_what_follows_admin_is_for_the_admin_command_line(tmp_path: Path, argume
     following = arguments[arguments.index("--admin") + 1 :]
     assert (ended.returncode, ended.stderr) == (0, "")
     assert ended.stdout == f"-m local_stack admin {' '.join(following)}\n"
+
+
+@pytest.mark.parametrize("option", ["--backup", "--restore"])
+@pytest.mark.parametrize(("file", "meant"), [("b.tar", "{here}/b.tar"), ("/b.tar", "/b.tar"), ("-", "-")])
+def test_the_file_of_a_backup_is_named_from_where_one_is(
+    tmp_path: Path, option: str, file: str, meant: str
+) -> None:
+    """The script itself goes to the checkout."""
+    python = tmp_path / "venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text('#!/bin/sh\ncase "$1" in -c*) ;; *) echo "$@" ;; esac\n')
+    python.chmod(0o755)
+    (tmp_path / "venv" / ".installed-local-stack").touch()
+    ended = subprocess.run(
+        [CHECKOUT / "setup-and-run.sh", "--local", option, file],
+        env={**os.environ, "ROBIN_STATE_DIR": str(tmp_path)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert ended.stdout == f"-m local_stack {option[2:]} {meant.format(here=tmp_path)}\n"
+    unnamed = subprocess.run(
+        [CHECKOUT / "setup-and-run.sh", option], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert unnamed.returncode == 2
+    assert unnamed.stderr.startswith(f"error: {option} needs the name of a file\n")
 
 
 def test_what_production_refuses_is_the_same_everywhere() -> None:

@@ -1,0 +1,92 @@
+"""Backs up to stdout and restores from stdin: `python -m data_store.backup create|restore --uploads FOLDER`."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+from data_store.backup import BackupError
+from data_store.backup.create import create
+from data_store.backup.manifest import Manifest
+from data_store.backup.progress import Progress
+from data_store.backup.restore import restore
+from data_store.migrations import MigrationError
+from data_store.settings import DataStoreSettings
+from observability.service import load_settings
+
+_FAILED: Final = 1
+_MISUSED: Final = 2
+_INTERRUPTED: Final = 130
+_KEEP: Final = (
+    "not in it, keep it beside it: API_KEY_PEPPER (without Docker the file api-key-pepper of the state folder); with another one no"
+    " API key of the backup is valid"
+)
+_OTHER_PEPPER: Final = (
+    "warning: API_KEY_PEPPER is not that of the backup: none of its API keys is valid here; set the other one and start again,"
+    " or issue new keys"
+)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run a command and return its exit code; what fails is one line on stderr."""
+    options = _parser().parse_args(arguments)
+    way = sys.stdout if options.command == "create" else sys.stdin
+    if way.isatty():
+        return _fail("an archive is no text for a terminal: name a file with > or <", _MISUSED)
+    try:
+        if options.command == "create":
+            _create(load_settings(DataStoreSettings), options.uploads)
+        else:
+            _restore(load_settings(DataStoreSettings), options.uploads)
+    except (BackupError, MigrationError, OSError) as error:
+        return _fail(str(error), _FAILED)
+    except KeyboardInterrupt:
+        return _fail("interrupted", _INTERRUPTED)
+    return 0
+
+
+def _create(settings: DataStoreSettings, uploads: Path) -> None:
+    progress = Progress()
+    output = sys.stdout.buffer
+    taken = create(output, settings.owner_url, settings.api_key_pepper.get_secret_value(), uploads, progress)
+    output.flush()
+    progress.line(f"backed up {_told(taken)}, in {progress.seconds:.1f} s")
+    progress.line(_KEEP)
+
+
+def _restore(settings: DataStoreSettings, uploads: Path) -> None:
+    progress = Progress()
+    taken = restore(sys.stdin.buffer, settings.owner_url, settings.service_role, uploads, progress)
+    progress.line(f"restored {_told(taken)}, in {progress.seconds:.1f} s")
+    if not taken.pepper.matches(settings.api_key_pepper.get_secret_value()):
+        progress.line(_OTHER_PEPPER)
+
+
+def _told(taken: Manifest) -> str:
+    at = datetime.strftime(taken.taken_at, "%Y-%m-%d %H:%M:%SZ")
+    return f"{taken.documents} documents ({taken.document_bytes / 1e6:.1f} MB) as of {at}"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m data_store.backup", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, text in (
+        ("create", "write an archive of the whole system to stdout, while it serves"),
+        ("restore", "bring an archive on stdin back into an empty system"),
+    ):
+        made = commands.add_parser(name, help=text, description=text)
+        made.add_argument(
+            "--uploads", type=Path, required=True, metavar="FOLDER", help="UPLOAD_DIR of document_api"
+        )
+    return parser
+
+
+def _fail(message: str, code: int) -> int:
+    sys.stderr.write(f"error: {message}\n")
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

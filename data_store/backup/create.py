@@ -1,0 +1,170 @@
+"""Writes an archive while the system serves: the rows of one moment, and the files that they name, which never change."""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC
+from pathlib import Path
+from typing import BinaryIO, Final, NamedTuple
+
+from pydantic import BaseModel
+from sqlalchemy import Connection, select, text
+
+from data_store import VERSION
+from data_store.backup import BackupError
+from data_store.backup.archive import (
+    CHUNK_BYTES,
+    COMPLETE,
+    DOCUMENTS,
+    MANIFEST,
+    TABLES,
+    Output,
+    Writer,
+)
+from data_store.backup.database import copy_command, lock, tables, transaction
+from data_store.backup.files import is_storage_key
+from data_store.backup.manifest import Complete, Manifest, PepperDigest, TableColumns, TableContent
+from data_store.backup.progress import Counted, Progress
+from data_store.migrations import HEAD
+from data_store.records.models import document_metadata
+
+_PART_BYTES: Final = 8 * CHUNK_BYTES
+_ROWS_AT_ONCE: Final = 1000
+_TOTAL: Final = text("SELECT count(*), coalesce(sum(file_size), 0), now() FROM document_metadata")
+_SEQUENCES: Final = text(
+    "SELECT sequencename, last_value FROM pg_sequences WHERE schemaname = current_schema() ORDER BY 1"
+)
+
+_DAMAGED_SHOWN: Final = 20
+
+
+class _Document(NamedTuple):
+    client_id: str
+    id: int
+    storage_key: str
+    file_size: int
+    sha256: str
+
+    def __str__(self) -> str:
+        return f"document {self.id} of client {self.client_id} (documents/{self.storage_key})"
+
+
+def create(output: Output, database_url: str, pepper: str, uploads: Path, progress: Progress) -> Manifest:
+    """Write an archive and return what it is of; raises BackupError, and then what was written is worth nothing.
+
+    What is acknowledged before this begins is in it: its row is committed then, and its file was there before its row.
+    """
+    with transaction(database_url, "REPEATABLE READ") as connection:
+        found = tables(connection)  # the first statement: all others see what is committed now
+        lock(connection, [table.name for table in found], "ACCESS SHARE")  # no migration meanwhile
+        manifest = _manifest(connection, found, pepper)
+        writer = Writer(output, manifest.taken_at.timestamp())
+        writer.add(MANIFEST, _json(manifest))
+        _add_documents(writer, connection, uploads / DOCUMENTS, progress.of(manifest.documents))
+        contents = {table.name: _add_table(writer, connection, table) for table in found}
+        # Sequences belong to no transaction: read last, they are beyond every row of it.
+        sequences = dict(connection.execute(_SEQUENCES).tuples().all())
+        writer.add(
+            COMPLETE, _json(Complete(documents=manifest.documents, tables=contents, sequences=sequences))
+        )
+        writer.close()
+    return manifest
+
+
+def _manifest(connection: Connection, found: list[TableColumns], pepper: str) -> Manifest:
+    documents, document_bytes, taken_at = connection.execute(_TOTAL).one()
+    return Manifest(
+        robin=VERSION,
+        schema_revision=HEAD,
+        postgresql=str(connection.scalar(text("SHOW server_version"))),
+        taken_at=taken_at.astimezone(UTC),
+        documents=documents,
+        document_bytes=int(document_bytes),
+        pepper=PepperDigest.of(pepper),
+        tables=found,
+    )
+
+
+def _add_documents(writer: Writer, connection: Connection, folder: Path, progress: Counted) -> None:
+    """Append the file of each row; all that are damaged are named."""
+    damaged: list[str] = []
+    for document in _documents(connection):
+        if problem := _add_document(writer, folder, document):
+            damaged.append(f"  {document}: {problem}")
+        progress.advance()
+    if damaged:
+        shown = "\n".join(damaged[:_DAMAGED_SHOWN])
+        raise BackupError(
+            f"{len(damaged)} documents have lost their bytes (what to do: docs/backup.md); there is no backup:\n{shown}"
+        )
+
+
+def _documents(connection: Connection) -> Iterator[_Document]:
+    columns = [document_metadata.c[name] for name in _Document._fields]
+    query = select(*columns).order_by(document_metadata.c.client_id, document_metadata.c.id)
+    rows = connection.execution_options(yield_per=_ROWS_AT_ONCE).execute(query)
+    return (_Document(*row) for row in rows)
+
+
+def _add_document(writer: Writer, folder: Path, document: _Document) -> str | None:
+    """Append a file and return what is wrong with it."""
+    if not is_storage_key(document.storage_key):
+        return "that is no name of a file of robin"
+    try:
+        with (folder / document.storage_key).open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(0)
+            if size != document.file_size:
+                return f"its file has {size} bytes, not {document.file_size}"
+            return _append(writer, file, document)
+    except OSError as error:
+        return f"its file cannot be read: {error.strerror}"
+
+
+def _append(writer: Writer, file: BinaryIO, document: _Document) -> str | None:
+    digest, left = hashlib.sha256(), document.file_size
+    writer.begin(DOCUMENTS + document.storage_key, left)
+    while chunk := file.read(min(left, CHUNK_BYTES)):
+        digest.update(chunk)
+        writer.write(chunk)
+        left -= len(chunk)
+    writer.write(bytes(left))  # cut off just now: it is not what it was anyway
+    writer.end(document.file_size)
+    return None if digest.hexdigest() == document.sha256 else "its bytes are not those that were uploaded"
+
+
+def _add_table(writer: Writer, connection: Connection, table: TableColumns) -> TableContent:
+    parts = _Parts(writer, table.name)
+    with closing(connection.connection.cursor()) as cursor:
+        cursor.copy_expert(copy_command(connection, table, "TO STDOUT"), parts)
+        parts.flush()
+        return TableContent(rows=cursor.rowcount, sha256=parts.digest.hexdigest())
+
+
+class _Parts:
+    """Takes what COPY says and appends it in members of some size: how long the whole is, is not known before."""
+
+    def __init__(self, writer: Writer, table: str) -> None:
+        self.digest = hashlib.sha256()
+        self._writer = writer
+        self._table = table
+        self._number = 0
+        self._buffer = bytearray()
+
+    def write(self, data: bytes) -> None:
+        self.digest.update(data)
+        self._buffer += data
+        if len(self._buffer) >= _PART_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Append what is gathered."""
+        if self._buffer:
+            self._writer.add(f"{TABLES}{self._table}/{self._number:06}.copy", bytes(self._buffer))
+            self._number += 1
+            self._buffer.clear()
+
+
+def _json(model: BaseModel) -> bytes:
+    return f"{model.model_dump_json(indent=1)}\n".encode()

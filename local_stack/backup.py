@@ -1,0 +1,86 @@
+"""A backup as one file: there as a whole or not at all, whatever writes it. The file `-` is stdout or stdin."""
+
+import argparse
+import os
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from data_store.backup import BackupError
+from data_store.backup.archive import check_complete
+from local_stack.errors import StackError, UsageError
+
+STANDARD = "-"
+
+Environment = Mapping[str, str] | None
+
+
+def add_parsers(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add both commands to a command line."""
+    for name, meant in (
+        ("backup", "write documents and database into one file, while everything runs"),
+        ("restore", "bring a backup back into a running stack that is empty"),
+    ):
+        command = commands.add_parser(name, help=meant)
+        command.add_argument("file", metavar="FILE", help="the archive; -: stdout or stdin")
+
+
+def run(
+    options: argparse.Namespace, python: Sequence[str], uploads: str, environment: Environment = None
+) -> int:
+    """Back up or restore, by a Python that reaches the database and the documents; return its exit code."""
+    module = (*python, "-m", "data_store.backup")
+    if options.command == "backup":
+        return back_up((*module, "create", "--uploads", uploads), options.file, environment)
+    return restore((*module, "restore", "--uploads", uploads), options.file, environment)
+
+
+def back_up(command: Sequence[str], target: str, environment: Environment = None) -> int:
+    """Run what writes an archive, into this file, and return its exit code."""
+    if target == STANDARD:
+        return subprocess.run(command, env=environment, check=False).returncode
+    file = Path(target)
+    if file.is_dir() or not file.parent.is_dir():
+        raise UsageError(f"{file} is no file that could be written: name one in a folder that exists")
+    descriptor, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.", suffix=".partial")
+    partial = Path(name)
+    try:
+        with os.fdopen(descriptor, "wb") as output:
+            ended = subprocess.run(command, stdout=output, env=environment, check=False).returncode
+            os.fsync(output.fileno())
+        if ended == 0:
+            _check(partial, file)
+            partial.replace(file)
+            _sync(file.parent)
+    finally:
+        partial.unlink(missing_ok=True)
+    return ended
+
+
+def restore(command: Sequence[str], source: str, environment: Environment = None) -> int:
+    """Run what reads an archive, from this file, and return its exit code."""
+    if source == STANDARD:
+        return subprocess.run(command, env=environment, check=False).returncode
+    file = Path(source)
+    if not file.is_file():
+        raise UsageError(f"there is no file {file}")
+    _check(file, file)
+    with file.open("rb") as archive:
+        return subprocess.run(command, stdin=archive, env=environment, check=False).returncode
+
+
+def _check(archive: Path, file: Path) -> None:
+    """Refuse what has no end: in a container's output or a copy between machines something may get lost."""
+    try:
+        check_complete(archive)
+    except BackupError as error:
+        raise StackError(f"{file} is no whole backup: {error}") from error
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
