@@ -20,13 +20,14 @@ Usage: ./setup-and-run.sh [--local | --docker] [OPTION]
                    else a local authority is made
   --status         show every service and whether it is healthy (exit 0: all are, 1: not all, 3: not running)
   --down           stop everything; the data stays
+  --restart ...    restart document_api and data_store, or those that are named, one instance after the other: no request is lost
   --logs SERVICE   show the last lines of a service
   --admin ...      administer clients, users and API keys of what runs; all that follows is for it (--admin --help says more)
   --backup FILE    write documents and database into one file while everything runs (-: stdout); docs/backup.md says more
   --restore FILE   bring such a file (-: stdin) back into a system that runs and is empty
   --help           show this
 
---status, --down, --logs, --admin, --backup and --restore act on whichever way runs; with --local or --docker on that one.
+--status, --down, --restart, --logs, --admin, --backup and --restore act on whichever way runs; with --local or --docker on that one.
 Ports and limits are environment variables; the README lists them. Examples:
   HTTP_PORT=8080 ./setup-and-run.sh
   ./setup-and-run.sh --logs nginx
@@ -45,6 +46,13 @@ main() {
                 [[ -n "${2-}" ]] || misuse "--logs needs the name of a service"
                 action=logs arguments=("$2")
                 shift
+                ;;
+            --restart)
+                action=restart
+                while [[ -n "${2-}" && "$2" != -* ]]; do
+                    arguments+=("$2")
+                    shift
+                done
                 ;;
             --backup | --restore)
                 [[ -n "${2-}" ]] || misuse "$1 needs the name of a file"

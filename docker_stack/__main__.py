@@ -1,4 +1,4 @@
-"""The command line: `python -m docker_stack choose ACTION|up|down|status|logs SERVICE|admin ARGS|backup FILE|restore FILE`."""
+"""The command line: `python -m docker_stack choose ACTION|up|down|status|restart [SERVICE ...]|logs SERVICE|admin ARGS|backup FILE|restore FILE`."""
 
 import argparse
 import getpass
@@ -9,6 +9,7 @@ from pathlib import Path
 
 from docker_stack.choice import choose, running_way
 from docker_stack.compose import CHECKOUT, Compose
+from docker_stack.restart import restart
 from docker_stack.status import status
 from docker_stack.up import Up
 from local_stack import backup
@@ -52,6 +53,8 @@ def _act(
             return status(compose, progress)
         case "down":
             return _down(compose, state)
+        case "restart":
+            restart(compose, options.service, progress)
         case "logs":
             return compose.show_logs(options.service, options.lines)
         case "admin":
@@ -60,7 +63,7 @@ def _act(
             return compose.archive(options)
         case _:
             Up(compose, state, progress).run()
-            return 0
+    return 0
 
 
 def _down(compose: Compose, state: State) -> int:
@@ -83,10 +86,14 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m docker_stack", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     chooser = commands.add_parser("choose", help="print docker or local, and why on stderr")
-    chooser.add_argument("action", choices=("up", "down", "status", "logs", "admin", "backup", "restore"))
+    chooser.add_argument(
+        "action", choices=("up", "down", "status", "restart", "logs", "admin", "backup", "restore")
+    )
     commands.add_parser("up", help="build and start everything, and wait until all of it is well")
     commands.add_parser("down", help="stop everything; the data stays")
     commands.add_parser("status", help="exit 0 when all is healthy, 1 when not, 3 when nothing runs")
+    restarting = commands.add_parser("restart", help="replace the containers of both services, or of one")
+    restarting.add_argument("service", metavar="SERVICE", nargs="*", help="document-api, data-store")
     logs = commands.add_parser("logs", help="the last lines of a service")
     logs.add_argument("service", metavar="SERVICE")
     logs.add_argument("-n", "--lines", type=int, default=50, help="how many lines of each container (50)")

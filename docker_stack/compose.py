@@ -90,6 +90,21 @@ class Compose:
         """Stop and remove the containers; the volumes stay. Compose shows what it does."""
         return subprocess.run((*self._command, "down"), check=False).returncode
 
+    def container_ids(self, service: str) -> list[str]:
+        """Return the containers of a service that run."""
+        return answer_of((*self._command, "ps", "--quiet", service)).split()
+
+    def scale(self, service: str, count: int) -> None:
+        """Start containers of a service, with its image as it is now, until there are so many, and wait until they are well."""
+        waiting = ("--detach", "--wait", "--no-deps", "--no-recreate", "--scale", f"{service}={count}")
+        answer_of((*self._command, "up", *waiting, service))
+
+    @staticmethod
+    def remove(container: str) -> None:
+        """Let a container finish what it does, and remove it."""
+        answer_of(("docker", "stop", container))
+        answer_of(("docker", "rm", container))
+
     def last_lines(self, service: str, count: int) -> list[str]:
         """Return what the containers of a service wrote last."""
         answer = ask((*self._command, "logs", "--no-color", "--tail", str(count), service))

@@ -1,4 +1,4 @@
-"""The command line: `python -m local_stack up|down|status|logs SERVICE|admin ARGS|backup FILE|restore FILE|build [PROGRAM ...]|bin-dir`."""
+"""The command line: `python -m local_stack up|down|status|restart [SERVICE ...]|logs SERVICE|admin ARGS|backup FILE|restore FILE|build [PROGRAM ...]|bin-dir`."""
 
 import argparse
 import json
@@ -14,6 +14,7 @@ from local_stack.errors import StackError, UsageError
 from local_stack.exit_codes import FAILED, INTERRUPTED, MISUSED
 from local_stack.log_files import files_of, tail
 from local_stack.progress import Progress
+from local_stack.restart import Restart
 from local_stack.settings import CHECKOUT, Settings
 from local_stack.state import State
 from local_stack.status import down, status
@@ -48,16 +49,16 @@ def _run(options: argparse.Namespace, admin_arguments: Sequence[str]) -> int:
             down(state, progress)
         case "status":
             return status(state, progress)
+        case "restart":
+            Restart(state, progress).run(options.service)
         case "logs":
             _show_logs(files_of(options.service, state), options)
         case "admin":
             _administer(state, admin_arguments)
         case "backup" | "restore":
             return backup.run(options, (sys.executable,), str(state.uploads), _as_owner(state))
-        case "build":
-            _build(options.program, state.logs)
         case _:
-            progress.line(str(bin_dir(cache_dir(os.environ), logs=state.logs)))
+            _provide(options, state, progress)
     return 0
 
 
@@ -89,6 +90,13 @@ def _as_owner(state: State) -> dict[str, str]:
     return {**inherited(os.environ), **owner}
 
 
+def _provide(options: argparse.Namespace, state: State, progress: Progress) -> None:
+    if options.command == "build":
+        _build(options.program, state.logs)
+    else:
+        progress.line(str(bin_dir(cache_dir(os.environ), logs=state.logs)))
+
+
 def _build(names: Sequence[str], logs: Path) -> None:
     known = [program.name for program in PROGRAMS]
     if unknown := set(names) - set(known):
@@ -104,6 +112,10 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("up", help="start what does not run, restart what changed, build what is missing")
     commands.add_parser("down", help="stop everything; the data stays")
     commands.add_parser("status", help="exit 0 when all is healthy, 1 when not, 3 when nothing runs")
+    restart = commands.add_parser("restart", help="restart both services, or one, without losing a request")
+    restart.add_argument(
+        "service", metavar="SERVICE", nargs="*", help="document_api, document_api-1, data_store ..."
+    )
     logs = commands.add_parser("logs", help="the last lines of a service")
     logs.add_argument("service", metavar="SERVICE")
     logs.add_argument("-f", "--follow", action="store_true", help="go on showing new lines")

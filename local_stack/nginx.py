@@ -18,6 +18,8 @@ TLS_CONFIG = CHECKOUT / "nginx" / "tls.conf"
 MAIN_TEMPLATE = Path(__file__).with_name("nginx.conf.template")
 DATABASE_TEMPLATE = Path(__file__).with_name("postgres-tls.conf.template")
 
+# So long nginx leaves an instance alone that it could not reach.
+FAIL_TIMEOUT_SECONDS = 2
 # As envsubst with a filter does it in the official image: nginx's own $variables stay.
 PLACEHOLDER = re.compile(r"\$\{((?:NGINX|UPSTREAM)_[A-Z0-9_]+)\}")
 
@@ -98,7 +100,10 @@ class LoadBalancer:
         return TLS_CONFIG.read_text() + tls.certificate.read_text()
 
     def _site_values(self) -> dict[str, str]:
-        servers = (f"server 127.0.0.1:{port} max_fails=1 fail_timeout=2s;" for port in self.upstream_ports)
+        servers = (
+            f"server 127.0.0.1:{port} max_fails=1 fail_timeout={FAIL_TIMEOUT_SECONDS}s;"
+            for port in self.upstream_ports
+        )
         return {
             "UPSTREAM_SERVERS": "\n    ".join(servers),
             "NGINX_LISTEN": self.listen,

@@ -33,6 +33,8 @@ OF_THE_STACK = TLS_BETWEEN_SERVICES | {
     "MIGRATION_DATABASE_URL",
     "SERVICE_TOKEN",
     "API_KEY_PEPPER",
+    "REUSE_PORT",
+    "SERVICE_INSTANCE_ID",
 }
 PASSED_ON_PREFIXES = ("OTEL_",)
 
@@ -253,6 +255,7 @@ class Stack:
             "DEPLOYMENT_ENVIRONMENT": self.settings.deployment_environment,
             "HOST": "127.0.0.1",
             "PORT": str(port),
+            "REUSE_PORT": "true",  # a stand-in serves while the only instance is restarted
             "PYTHONUNBUFFERED": "1",
         }
 

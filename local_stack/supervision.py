@@ -137,6 +137,41 @@ class Supervisor:
         self._call("startProcess", service.name, False)
         return True
 
+    def restart(self, name: str) -> None:
+        """Stop a service and start it as it is described."""
+        self.stop(name)
+        self._call("startProcess", name, False)
+
+    def begin_stand_in(self, name: str) -> str:
+        """Start a second process of a service that shares its port (REUSE_PORT), and return that one's name."""
+        stand_in = f"{name}-stand-in"
+        log, own_log = (_escaped(self.log_file(one)) for one in (name, stand_in))
+        text = (self._programs / f"{name}.conf").read_text()
+        text = text.replace(f"[program:{name}]", f"[program:{stand_in}]").replace(
+            f"={log}\n", f"={own_log}\n"
+        )
+        text = text.replace(
+            "\nenvironment=", f"\nenvironment={_assignment('SERVICE_INSTANCE_ID', stand_in)},"
+        )
+        write_atomically(self._programs / f"{stand_in}.conf", text)
+        self._update(stand_in)
+        self._call("startProcess", stand_in, False)
+        return stand_in
+
+    def forget(self, name: str) -> None:
+        """Stop a service and let nothing of it stay."""
+        (self._programs / f"{name}.conf").unlink()
+        self._reload()
+        self._remove(name)
+
+    def listens(self, name: str) -> bool:
+        """Tell whether the process of a service itself listens: its port may be another's as well."""
+        try:
+            connections = psutil.Process(self.processes()[name].pid).net_connections("tcp")
+        except (KeyError, psutil.Error):
+            return False
+        return any(connection.status == psutil.CONN_LISTEN for connection in connections)
+
     def stop(self, *names: str) -> None:
         """Stop services side by side and leave them stopped; supervisor kills what takes too long."""
         for name in names:

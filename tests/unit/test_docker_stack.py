@@ -606,6 +606,53 @@ class TestCommands:
         assert written.get("ca_file") == (None if own else str(ca_file))
         assert (f"curl --cacert {ca_file} -X PUT" in capsys.readouterr().out) is not own
 
+    def test_restart_begins_new_containers_before_the_old_ones_end(
+        self, docker: Docker, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """As many as there were, of the service that was named; nothing else is touched."""
+        monkeypatch.setattr("docker_stack.restart.KNOWN_SECONDS", 0)
+        docker.answers(
+            {
+                "docker compose ps --quiet": [[0, "one\ntwo\nthree\n"], [0, "one\ntwo\n"]],
+                "docker stop": [[0, ""]],
+                "docker rm": [[0, ""]],
+            }
+        )
+        assert main(["restart", "document_api"]) == 0
+        assert docker.asked[-5:] == [
+            "docker compose up --detach --wait --no-deps --no-recreate --scale document-api=4 document-api",
+            "docker stop one",
+            "docker rm one",
+            "docker stop two",
+            "docker rm two",
+        ]
+
+    def test_where_the_new_ones_do_not_do_well_the_old_ones_stay(
+        self, docker: Docker, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """One line says why."""
+        docker.answers(
+            {
+                "docker compose ps --quiet": [[0, "one\n"]],
+                "docker compose up": [[1, "container robin-data-store-2 is unhealthy\n"]],
+            }
+        )
+        assert main(["restart"]) == 1
+        assert "robin-data-store-2 is unhealthy" in capsys.readouterr().err
+        assert not [each for each in docker.asked if each.startswith("docker stop")]
+
+    @pytest.mark.parametrize(
+        ("runs", "code", "said"),
+        [("", 1, "the composed stack does not run"), ("one\n", 2, "there are: data-store, document-api")],
+    )
+    def test_what_cannot_be_restarted_is_told(
+        self, docker: Docker, capsys: pytest.CaptureFixture[str], runs: str, code: int, said: str
+    ) -> None:
+        """A stack that does not run, a service that keeps data."""
+        docker.answers({"docker compose ps --quiet": [[0, runs]]})
+        assert main(["restart", "postgres"]) == code
+        assert said in capsys.readouterr().err
+
     def test_down_keeps_the_data(self, docker: Docker, tmp_path: Path) -> None:
         """Volumes are not removed; addresses that lead nowhere are."""
         endpoints = tmp_path / "state" / "run" / "endpoints.json"
