@@ -10,8 +10,10 @@ from sqlalchemy import text
 
 from data_store.database import Database, make_engine, make_threads
 from data_store.settings import DataStoreSettings
-from observability.database import Connection, DatabaseTelemetry, Statement
+from observability.database import CommitUnconfirmed, Connection, DatabaseTelemetry, Statement
+from tests.integration.conftest import PostgreSQL
 from tests.telemetry_spy import TelemetrySpy
+from tests.waiting import eventually
 
 ONE = Statement.of(text("SELECT 1"))
 TENANT = Statement.of(text("SELECT current_setting('robin.client_id', true)"))
@@ -101,3 +103,31 @@ async def test_a_request_that_is_cancelled_leaves_no_tenant_to_the_next_one(data
     assert await database.read(whose, tenant=None) == ""
     assert await database.read(whose, tenant="other") == "other"
     assert first.answer == 1
+
+
+async def test_a_transaction_that_is_left_alone_is_ended_by_postgresql(
+    empty_database_url: str, postgresql: PostgreSQL, telemetry: TelemetrySpy
+) -> None:
+    """Of a service that was stopped in the middle of it, say: its rows are somebody else's again."""
+    settings = DataStoreSettings(
+        database_url=SecretStr(empty_database_url),
+        database_pool_timeout_seconds=0.1,
+        lock_timeout_seconds=0.1,
+        statement_timeout_seconds=0.2,
+    )
+    watched = DatabaseTelemetry(
+        make_engine(settings, connections=1), telemetry.telemetry, slow_statement_seconds=1
+    )
+
+    def begin_and_stop() -> None:
+        with watched.begin() as connection:
+            connection.execute(ONE, {})
+            eventually(
+                lambda: (
+                    "terminating connection due to idle-in-transaction timeout" in postgresql.log.read_text()
+                )
+            )
+
+    with pytest.raises(CommitUnconfirmed):
+        await asyncio.to_thread(begin_and_stop)
+    watched.engine.dispose()

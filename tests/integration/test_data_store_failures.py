@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -144,6 +145,19 @@ def test_a_request_that_waits_too_long_for_a_connection_is_a_503_that_counts(
     # An event loop's timer counts from the moment at which the loop last looked at its clock: it may be early by some ms.
     waits = [float(str((span.attributes or {})["connection_pool.wait"])) for span in failed]
     assert [wait > 0.05 for wait in waits] == [True, True]
+
+
+def test_who_finds_the_line_for_a_connection_full_is_told_at_once(
+    database_url: str, telemetry: TelemetrySpy, lock: psycopg2.extensions.connection
+) -> None:
+    """One has the connection, 32 wait for it, and nobody's patience has an end here: all others are 503, and count."""
+    settings = {"database_pool_size": 1, "database_pool_timeout_seconds": 60}
+    with data_store_on(database_url, telemetry, **settings) as client, ThreadPoolExecutor(40) as threads:
+        asked = [threads.submit(client.get, f"{DOCUMENTS}/1") for _ in range(40)]
+        eventually(lambda: telemetry.series(DATABASE_POOL_EXHAUSTED) == {(): 7})
+        lock.close()
+        statuses = Counter(each.result().status_code for each in asked)
+    assert statuses == {404: 33, 503: 7}
 
 
 def test_a_statement_that_waits_too_long_for_a_lock_is_cancelled_and_a_503(
