@@ -23,7 +23,7 @@ from data_store.backup.create import create
 from data_store.backup.manifest import Manifest
 from data_store.backup.progress import Progress
 from data_store.backup.restore import restore
-from data_store.migrations import HEAD, is_migrated
+from data_store.migrations import HEAD, Place, is_migrated
 from data_store.migrations.upgrade import config
 from tests.integration.conftest import MIGRATED, SERVICE, PostgreSQL
 
@@ -107,7 +107,7 @@ class System:
         return (
             not any(self.rows().values())
             and not self.files()
-            and is_migrated(url, wait_seconds=0, service_role=SERVICE)
+            and is_migrated(Place(url, 0), service_role=SERVICE)
         )
 
 
@@ -188,7 +188,7 @@ def test_a_restored_system_goes_on(source: System, target: System) -> None:
     target.sql("INSERT INTO users (name, email, role) VALUES ('New', 'n@x', 'operator')")
     assert target.sql("SELECT max(id) FROM document_metadata")[0][0] == last + 1
     assert target.sql("SELECT stored_documents FROM clients WHERE id = 'acme'") == [(3,)]
-    assert is_migrated(target.postgresql.owner_url(target.database), wait_seconds=0, service_role=SERVICE)
+    assert is_migrated(Place(target.postgresql.owner_url(target.database), 0), service_role=SERVICE)
     again = target.create()
     assert len([name for name in members(again) if name.startswith("documents/")]) == 4
 
@@ -431,7 +431,7 @@ def test_an_older_schema_is_brought_up_to_date(
     assert target.sql("SELECT stored_documents, stored_bytes FROM clients") == [(1, 3)]
     assert target.sql("SELECT role FROM users") == [("tenant_admin",)]
     assert target.files() == {f"documents/{key}": b"old"}
-    assert is_migrated(postgresql.owner_url(target.database), wait_seconds=0, service_role=SERVICE)
+    assert is_migrated(Place(postgresql.owner_url(target.database), 0), service_role=SERVICE)
 
 
 def test_a_database_that_is_not_migrated_is_told_what_to_do(
