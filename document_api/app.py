@@ -57,6 +57,7 @@ def create_app(settings: DocumentApiSettings | None = None, telemetry: Telemetry
         Identity(SERVICE_NAME, VERSION, settings.instance_id, settings.deployment_environment),
         log_level=settings.log_level,
         workers=settings.workers,
+        kept=settings.kept_traces,
     )
 
     client_label = BoundedLabel(settings.tenant_metrics_limit)
@@ -68,7 +69,9 @@ def create_app(settings: DocumentApiSettings | None = None, telemetry: Telemetry
             stack.push_async_callback(run_sync, telemetry.shutdown)
             await stack.enter_async_context(watched_event_loop(telemetry))
             store = await stack.enter_async_context(_store(settings, telemetry))
-            storage = FileStorage(settings.upload_dir, synced=settings.sync_uploads)
+            storage = FileStorage(
+                settings.upload_dir, synced=settings.sync_uploads, left_seconds=settings.sweep_after_seconds
+            )
             await run_sync(storage.prepare)
             telemetry.metrics.observe(DOCUMENT_STORAGE, storage.space)
             summarizer = await stack.enter_async_context(_summarizer(settings, telemetry))

@@ -108,6 +108,11 @@ class DocumentApiSettings(ServiceSettings):
     sweep_seconds: float = Field(
         600.0, gt=0, description="How often is looked for what killed processes have left in `UPLOAD_DIR`"
     )
+    sweep_after_seconds: float = Field(
+        600.0,
+        ge=0,
+        description="How long such a file must not have changed; longer than a data store may be at storing a record",
+    )
     summary_max_chars: int = Field(500, ge=50, le=10_000, description="Longest summary, in characters")
     summary_input_bytes: int = Field(
         64 * 1024, ge=1024, description="How much of a document, from its start, is read for the summary"

@@ -13,9 +13,11 @@ from local_stack.settings import CHECKOUT, Settings
 from local_stack.speedup import lay, shorter
 from local_stack.state import State, write_atomically
 from local_stack.tls import Tls
+from observability.sampling import TraceSampling
 
 MONITORING = CHECKOUT / "monitoring"
 COLLECTOR_CONFIG = CHECKOUT / "otel-collector-config.yaml"
+COLLECTOR_TAIL_CONFIG = CHECKOUT / "otel-collector-tail.yaml"
 COLLECTOR_TLS_CONFIG = CHECKOUT / "otel-collector-tls.yaml"
 RESEND_DELAY = "1m"  # Prometheus' own default
 # It sends an alert again with the first evaluation after that, 75 seconds after the last time.
@@ -45,7 +47,11 @@ class BackEnds:
 
     def _collector(self, binary: Path) -> Service:
         settings = self.settings
-        configs = (COLLECTOR_CONFIG, COLLECTOR_TLS_CONFIG) if self.tls else (COLLECTOR_CONFIG,)
+        configs = [COLLECTOR_CONFIG]
+        if settings.trace_sampling is TraceSampling.TAIL:
+            configs.append(COLLECTOR_TAIL_CONFIG)
+        if self.tls:
+            configs.append(COLLECTOR_TLS_CONFIG)
         return Service(
             name="otelcol",
             command=(str(binary), *(word for config in configs for word in ("--config", str(config)))),

@@ -8,6 +8,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from document_api.settings import DocumentApiSettings
 from local_stack.errors import UsageError
+from observability.sampling import TraceSampling
 from observability.service import ServiceSettings
 
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -48,6 +49,7 @@ class Settings(BaseSettings):
     deployment_environment: str = "development"
     environment: Literal["development", "production"] = "development"
     auth_mode: Literal["open", "required"] = "open"
+    trace_sampling: TraceSampling = TraceSampling.ALL
     tls: bool = False
     public_tls: bool = False  # something in front of nginx ends it
     tls_dir: Path | None = None  # fullchain.pem and privkey.pem for nginx; none: made on this machine

@@ -27,6 +27,7 @@ from opentelemetry.sdk.metrics.view import View
 
 from observability import signals
 from observability.context import current_correlation_id
+from observability.sampling import KeptTraces
 from observability.signals import Attribute, MetricSpec
 
 # value, Unix ns, trace ID, span ID, correlation ID
@@ -63,8 +64,9 @@ class _Series:
 class _Instrument:
     """One metric: takes values from any thread, and gives its points."""
 
-    def __init__(self, metric: MetricSpec) -> None:
+    def __init__(self, metric: MetricSpec, kept: KeptTraces | None) -> None:
         self._metric = metric
+        self._kept = kept
         self._bounds = tuple(metric.buckets or ())
         self._series: dict[frozenset[tuple[str, str]], _Series] = {}
         # Reentrant: what the garbage collector ends inside may log, and a full queue of log records counts that here.
@@ -72,7 +74,7 @@ class _Instrument:
 
     def record(self, amount: float, /, **labels: str) -> None:
         """Count a value; inside of a recorded span it becomes an exemplar that leads there."""
-        exemplar = _exemplar(amount) if self._metric.exemplars else None
+        exemplar = self._exemplar(amount, labels) if self._metric.exemplars else None
         key = frozenset(labels.items())
         bucket = bisect_left(self._bounds, amount) if self._bounds else 0
         with self._lock:
@@ -106,6 +108,17 @@ class _Instrument:
         )
         return Metric(metric.name, metric.description, metric.unit, data)
 
+    def _exemplar(self, amount: float, labels: Mapping[str, str]) -> _Exemplar | None:
+        span = trace.get_current_span()
+        context = span.get_span_context()
+        if not context.trace_flags & _SAMPLED:
+            return None
+        if self._kept is not None:
+            if not self._kept.may_point_to(context.trace_id, self._metric, amount, labels):
+                return None
+            span.set_attribute(Attribute.EXEMPLAR_KEEP, True)
+        return amount, time.time_ns(), context.trace_id, context.span_id, current_correlation_id()
+
     def _point(self, series: _Series, now: int) -> NumberDataPoint | HistogramDataPoint:
         exemplars = [_found(exemplar) for exemplar in series.exemplars.values()]
         series.exemplars = {}
@@ -129,13 +142,6 @@ def _ignore(_amount: float, /, **_labels: str) -> None:
     """Take a value while telemetry is switched off."""
 
 
-def _exemplar(amount: float) -> _Exemplar | None:
-    context = trace.get_current_span().get_span_context()
-    if not context.trace_flags & _SAMPLED:
-        return None
-    return amount, time.time_ns(), context.trace_id, context.span_id, current_correlation_id()
-
-
 def _found(exemplar: _Exemplar) -> Exemplar:
     value, time_ns, trace_id, span_id, correlation_id = exemplar
     labels = {Attribute.CORRELATION_ID.value: correlation_id} if correlation_id else {}
@@ -145,8 +151,9 @@ def _found(exemplar: _Exemplar) -> Exemplar:
 class Instruments:
     """Records the metrics of the contract; labels are keyword arguments named as in signals."""
 
-    def __init__(self, meter: Meter) -> None:
+    def __init__(self, meter: Meter, kept: KeptTraces | None = None) -> None:
         self._meter = meter
+        self._kept = kept  # None where all are
         self._instruments: list[_Instrument] = []
         self.http_requests = self._made(signals.HTTP_REQUESTS)
         self.http_request_duration = self._made(signals.HTTP_REQUEST_DURATION)
@@ -174,7 +181,7 @@ class Instruments:
     def _made(self, metric: MetricSpec) -> _Labelled:
         if isinstance(self._meter, NoOpMeter):
             return _ignore
-        instrument = _Instrument(metric)
+        instrument = _Instrument(metric, self._kept)
         self._instruments.append(instrument)
         return instrument.record
 

@@ -15,6 +15,7 @@ from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_va
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from observability import server
+from observability.sampling import KeptTraces, TraceSampling
 
 USAGE_ERROR: Final = 2
 # Whatever holds this is a default for demonstrations, which everybody knows.
@@ -75,6 +76,17 @@ class ServiceSettings(BaseSettings):
         description="Requests that each process works on at once, and a quarter of those that may be open, with those whose"
         " body is still on its way; beyond, 503 with `Retry-After`",
     )
+    trace_sampling: TraceSampling = Field(
+        TraceSampling.ALL,
+        description="`tail`: the collector keeps only the traces that failed, that were slow, that an exemplar points to, and"
+        " a share of the rest; it needs `otel-collector-tail.yaml`, too",
+    )
+    trace_sampling_share: float = Field(
+        0.1,
+        ge=0,
+        le=1,
+        description="With `TRACE_SAMPLING=tail` the share of all traces that is kept in any case",
+    )
     slow_request_seconds: float = Field(
         1.0, gt=0, description="Requests slower than this are logged as WARNING"
     )
@@ -127,6 +139,11 @@ class ServiceSettings(BaseSettings):
         if self.tls_client_ca_file is not None and self.tls_certificate_file is None:
             raise ValueError("TLS_CLIENT_CA_FILE needs TLS_CERTIFICATE_FILE and TLS_KEY_FILE")
         return self
+
+    @property
+    def kept_traces(self) -> KeptTraces | None:
+        """Return which traces exemplars may point to; None: all are kept."""
+        return KeptTraces(self.trace_sampling_share) if self.trace_sampling is TraceSampling.TAIL else None
 
     @property
     def instance_id(self) -> str:

@@ -62,6 +62,7 @@ class Attribute(StrEnum):
     PROBLEM_DETAIL = "problem.detail"
     AUTH_METHOD = "auth.method"
     AUTH_DENIED = "auth.denied"
+    EXEMPLAR_KEEP = "exemplar.keep"
 
 
 class Outcome(StrEnum):

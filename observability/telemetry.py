@@ -37,6 +37,7 @@ from observability.logs import configure_logging
 from observability.memory import calm_garbage_collector, memory_share
 from observability.otlp import Envelope
 from observability.problems import Problem, error_type_of, is_server_error
+from observability.sampling import KeptTraces
 from observability.service import fail
 from observability.signals import Attribute, ErrorType, Outcome
 from observability.spans import Tracer
@@ -200,6 +201,7 @@ def build(
     spans: MakeOutlet,
     logs: MakeOutlet,
     log_level: str = "INFO",
+    kept: KeptTraces | None = None,
 ) -> Telemetry:
     """Build the telemetry of a process on these outlets, and make its logging speak through them."""
     resource = identity.resource()
@@ -207,7 +209,7 @@ def build(
         f"{signals.SERVICE_NAMESPACE}.{identity.service_name}", identity.service_version
     )
     meter_provider = MeterProvider([metric_reader], resource, shutdown_on_exit=False, views=views())
-    metrics = Instruments(meter_provider.get_meter(scope.name, scope.version))
+    metrics = Instruments(meter_provider.get_meter(scope.name, scope.version), kept)
     _collect_too(metric_reader, metrics, resource, scope)
     envelope = Envelope(resource, scope.name, identity.service_version)
     span_outlet, log_outlet = (
@@ -251,8 +253,13 @@ def _collect_too(
     reader._set_collect_callback(collect)  # noqa: SLF001
 
 
-def configure(identity: Identity, *, log_level: str, workers: int) -> Telemetry:
-    """Build the telemetry of one of so many processes with OTLP over gRPC; the OTEL_* variables configure it."""
+def configure(
+    identity: Identity, *, log_level: str, workers: int, kept: KeptTraces | None = None
+) -> Telemetry:
+    """Build the telemetry of one of so many processes with OTLP over gRPC; the OTEL_* variables configure it.
+
+    `kept` says which traces exemplars may point to, None any.
+    """
     calm_garbage_collector()
     if os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
         return _switched_off(identity, log_level)
@@ -264,6 +271,7 @@ def configure(identity: Identity, *, log_level: str, workers: int) -> Telemetry:
         spans=lambda envelope, dropped: _batches("BSP", SpanExporter(envelope), dropped),
         logs=lambda envelope, dropped: _batches("BLRP", LogExporter(envelope), dropped),
         log_level=log_level,
+        kept=kept,
     )
     _measure_process(telemetry, workers)
     return telemetry

@@ -33,6 +33,7 @@ from tests.ports import free_port
 from tests.waiting import eventually
 
 CONFIG = Path(__file__).parents[1] / "otel-collector-config.yaml"
+TAIL_CONFIG = CONFIG.with_name("otel-collector-tail.yaml")
 DEADLINE = 30
 wait_for = partial(eventually, seconds=DEADLINE)
 CORRELATION_ID = "0b6e8d9e-6f2f-4d5a-9d2c-0d4f1c2a3b4c"
@@ -176,6 +177,7 @@ class Collector:
     postgres_log: str
     http_port: int
     traces_port: int
+    configs: tuple[Path, ...] = (CONFIG,)
     grpc_port: int = field(default_factory=free_port)
     health_port: int = field(default_factory=free_port)
     metrics_port: int = field(default_factory=free_port)
@@ -207,9 +209,8 @@ class Collector:
             "DEPLOYMENT_ENVIRONMENT": "test",
         }
         with (self.folder / "collector.log").open("ab") as log:
-            self.process = subprocess.Popen(
-                [self.binary, "--config", CONFIG], env=environment, stdout=log, stderr=log
-            )
+            options = [word for config in self.configs for word in ("--config", config)]
+            self.process = subprocess.Popen([self.binary, *options], env=environment, stdout=log, stderr=log)
         wait_for(lambda: self.get(self.health_port, "/"), "the collector is up")
 
     def get(self, port: int, path: str) -> str:

@@ -36,8 +36,6 @@ _BUFFER_BYTES: Final = 1024 * 1024
 # They wait for the disk more than they work, and the syncs of several documents share a write to the journal.
 _THREADS: Final = 16
 _NEW_FILE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-# Far longer than a data store may still be at storing a record whose sender was killed.
-LEFT_SECONDS: Final = 600.0
 # In a temporary name, where the final one has a slash.
 _TEMPORARY_SEPARATOR: Final = "."
 _NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -62,12 +60,14 @@ class FileStorage:
 
     No part of a path is made by clients: a document's name is random, its folder's a digest of the client's id.
 
-    With `synced` a saved document outlives a power cut; without, only the end of the process.
+    With `synced` a saved document outlives a power cut; without, only the end of the process. What nobody is at and has
+    not changed for `left_seconds` is a leftover.
     """
 
-    def __init__(self, root: Path, *, synced: bool = True) -> None:
+    def __init__(self, root: Path, *, synced: bool = True, left_seconds: float = 600.0) -> None:
         self._root = root
         self._synced = synced
+        self._left_seconds = left_seconds
         # Not anyio's threads: the way there and back costs three times as much.
         self._threads = ThreadPoolExecutor(_THREADS, "upload")
         self._incoming = root / "incoming"
@@ -87,7 +87,7 @@ class FileStorage:
         found = []
         for path in self._incoming.iterdir():
             with suppress(FileNotFoundError):  # it has ended meanwhile, or another instance sweeps as well
-                if _is_left(path):
+                if _is_left(path, self._left_seconds):
                     found.append(Leftover(path, _key_of(path)))
         return found
 
@@ -303,9 +303,9 @@ class IncomingFile:
             self._temporary.unlink(missing_ok=True)
 
 
-def _is_left(path: Path) -> bool:
-    """Tell whether a file in `incoming/` is old, and no process holds it."""
-    if time.time() - path.stat().st_ctime < LEFT_SECONDS:
+def _is_left(path: Path, seconds: float) -> bool:
+    """Tell whether a file in `incoming/` is that old, and no process holds it."""
+    if time.time() - path.stat().st_ctime < seconds:
         return False
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:

@@ -36,6 +36,7 @@ class Type(StrEnum):
     INT = "int"
     DOUBLE = "double"
     STRINGS = "string[]"
+    BOOLEAN = "boolean"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,7 @@ SPAN_ATTRIBUTES: Final[Mapping[str, AttributeSpec]] = {
     Attribute.PROBLEM_DETAIL: _TEXT,
     Attribute.AUTH_METHOD: _one_of("api_key", "bearer"),
     Attribute.AUTH_DENIED: _DENIED,
+    Attribute.EXEMPLAR_KEEP: AttributeSpec(Type.BOOLEAN),
     user.USER_ID: _TEXT,
     user.USER_ROLES: AttributeSpec(Type.STRINGS),
     Attribute.DOCUMENT_ID: _COUNT,

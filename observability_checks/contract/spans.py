@@ -78,7 +78,7 @@ def _span(
 ) -> SpanSpec:
     """Return a span that carries the request's identity beside its own attributes, and a reason where it fails."""
     required = frozenset({*identity, *has})
-    optional = frozenset({ERROR_TYPE, *on_success, *may_have})
+    optional = frozenset({ERROR_TYPE, Attribute.EXEMPLAR_KEEP, *on_success, *may_have})
     return SpanSpec(name, service, kind, frozenset(parents), required, optional, frozenset(on_success))
 
 
@@ -90,7 +90,7 @@ def _request(service: Source, *parents: str, may_have: tuple[str, ...] = ()) -> 
         *(server.SERVER_ADDRESS, server.SERVER_PORT),
     }
     on_success = frozenset({Attribute.CLIENT_ID, http.HTTP_ROUTE, url.URL_PATH})
-    optional = on_success | {ERROR_TYPE, Attribute.PROBLEM_DETAIL, *may_have}
+    optional = on_success | {ERROR_TYPE, Attribute.PROBLEM_DETAIL, Attribute.EXEMPLAR_KEEP, *may_have}
     return SpanSpec(
         *(REQUEST_SPAN, service, Kind.SERVER, frozenset(parents), frozenset(required), optional, on_success)
     )

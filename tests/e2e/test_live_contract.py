@@ -165,7 +165,8 @@ def ask_who_it_is(stack: RunningStack, http: httpx.Client, document_id: int, fol
         "AUTH_MODE": "required",
         "SERVICE_TOKEN": State(stack.state).secret("service-token"),
         "DATA_STORE_URL": stack.endpoints["data_store"],
-        "UPLOAD_DIR": str(folder / "uploads"),
+        "UPLOAD_DIR": str(leftovers(folder / "uploads")),
+        "SWEEP_AFTER_SECONDS": "0",
         "JWT_ISSUER": ISSUER,
         "JWT_AUDIENCE": AUDIENCE,
         "JWT_KEY_FILE": str(key_file),
@@ -196,6 +197,17 @@ def ask_who_it_is(stack: RunningStack, http: httpx.Client, document_id: int, fol
         eventually(lambda: limit_known(stack, http), "its metrics arrive", seconds=SECONDS)
     assert [each.status for each in (read, denied, by_token)] == [200, 403, 200]
     assert set(many) == {200, 429}
+
+
+def leftovers(uploads: Path) -> Path:
+    """Leave what an instance leaves that was killed: the bytes of a document under both its names."""
+    document = uploads / "documents" / ("f" * 32) / ("e" * 32)
+    document.parent.mkdir(parents=True)
+    document.write_bytes(b"Nobody was told that these are stored.")
+    incoming = uploads / "incoming"
+    incoming.mkdir()
+    (incoming / f"{document.parent.name}.{document.name}").hardlink_to(document)
+    return uploads
 
 
 def limit_known(stack: RunningStack, http: httpx.Client) -> bool:

@@ -40,7 +40,13 @@ def _run_all(chosen: list[Fault]) -> list[Outcome]:
             print(f"... {fault.name}", file=sys.stderr, flush=True)
             calm(stack, http)
             outcomes.append(run(fault, stack, http))
-            print(table(outcomes[-1:]).splitlines()[-1], file=sys.stderr, flush=True)
+            print(
+                table(outcomes[-1:]).splitlines()[-1],
+                *outcomes[-1].broken,
+                sep="\n",
+                file=sys.stderr,
+                flush=True,
+            )
     return outcomes
 
 

@@ -20,7 +20,7 @@ import httpx
 import psutil
 import psycopg2
 
-from local_stack.postgres import database_password, database_url
+from local_stack.postgres import SERVICE_ROLE, database_url, service_password
 from local_stack.state import State
 from tests.e2e import faults
 from tests.e2e.conftest import RunningStack
@@ -30,6 +30,9 @@ CHECKOUT: Final = Path(__file__).parents[2]
 _AWAY_SECONDS: Final = 20
 _FLOOD_A_SECOND: Final = 900  # some three times what two cores can do
 _SLOW_CLIENTS: Final = 40
+_END_OTHERS: Final = (
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = current_user AND pid <> ALL (%s)"
+)
 _DISK_BYTES: Final = 64 * 1024 * 1024
 
 
@@ -92,14 +95,13 @@ def _two_workers(stack: RunningStack) -> Iterator[None]:
 @contextmanager
 def _a_worker(stack: RunningStack) -> Iterator[None]:
     """Kill one of two processes that serve one port; their parent replaces it."""
-    parents = faults.listeners(stack.endpoints["document_api"][0])
-    workers = {
-        child.pid
-        for pid in parents
-        for child in psutil.Process(pid).children()
-        if "spawn_main" in " ".join(child.cmdline())
+    processes = {
+        process
+        for pid in faults.listeners(stack.endpoints["document_api"][0])
+        for process in (psutil.Process(pid), *psutil.Process(pid).children())
     }
-    kill(min(workers))
+    workers = [process.pid for process in processes if "spawn_main" in " ".join(process.cmdline())]
+    kill(*workers[:1])
     yield
 
 
@@ -160,15 +162,18 @@ def _slow_database(stack: RunningStack) -> AbstractContextManager[None]:
 def _no_connections(stack: RunningStack) -> Iterator[None]:
     """Take every connection that PostgreSQL has, those of the data store first."""
     port = int(stack.environment["POSTGRES_PORT"])
-    url = database_url(port, database_password(State(stack.state)))
-    with ExitStack() as taken, faults.database(stack) as own:
-        own.exec_driver_sql(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'robin_service'"
-        )
+    url = database_url(port, service_password(State(stack.state)), SERVICE_ROLE)
+    mine: list[psycopg2.extensions.connection] = []
+    try:
         with suppress(psycopg2.OperationalError):
             while True:
-                taken.callback(psycopg2.connect(url).close)
+                mine.append(psycopg2.connect(url))
+                with mine[0].cursor() as cursor:
+                    cursor.execute(_END_OTHERS, ([each.info.backend_pid for each in mine],))
         yield
+    finally:
+        for connection in mine:
+            connection.close()
 
 
 class _Model(http.server.BaseHTTPRequestHandler):

@@ -16,7 +16,6 @@ from typing import Any, Final
 import httpx
 import pytest
 
-from document_api.documents import storage as storage_module
 from document_api.documents.sameness import MAX_KEY_CHARS
 from observability.signals import DOCUMENTS_UPLOADED, STORAGE_LEFTOVERS, Swept
 from tests.integration.conftest import PostgreSQL
@@ -128,19 +127,18 @@ class TestSweep:
     """What killed processes have left is settled by whoever starts next."""
 
     @pytest.fixture
-    def left(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    def left(self, tmp_path: Path) -> Path:
         """The storage after a document API was killed while the data store had not answered yet."""
         with peer(hangs) as url:
             killed_while_it_uploads(url, tmp_path)
         assert (len(files(tmp_path / "documents")), len(files(tmp_path / "incoming"))) == (1, 1)
-        monkeypatch.setattr(storage_module, "LEFT_SECONDS", 0)
         return tmp_path
 
     def test_bytes_without_a_record_are_removed(
         self, left: Path, data_store: httpx.Client, telemetry: TelemetrySpy
     ) -> None:
         """Nobody was told that they are stored."""
-        with document_api_on(str(data_store.base_url), left, telemetry):
+        with document_api_on(str(data_store.base_url), left, telemetry, sweep_after_seconds=0):
             eventually(lambda: files(left) == [], "the orphan is removed")
         assert telemetry.series(STORAGE_LEFTOVERS) == {(Swept.ORPHAN,): 1}
 
@@ -152,7 +150,7 @@ class TestSweep:
         key = str(path.relative_to(left / "documents"))
         stored = data_store.post("/clients/acme/documents", json={**DOCUMENT, "storage_key": key})
         assert stored.status_code == 201
-        with document_api_on(str(data_store.base_url), left, telemetry):
+        with document_api_on(str(data_store.base_url), left, telemetry, sweep_after_seconds=0):
             eventually(lambda: files(left) == [path], "the temporary name is removed")
         assert telemetry.series(STORAGE_LEFTOVERS) == {(Swept.STORED,): 1}
 
@@ -163,7 +161,7 @@ class TestSweep:
         before = files(left)
         with socket.create_server(("127.0.0.1", 0)) as away:
             address = f"http://127.0.0.1:{away.getsockname()[1]}"
-        with document_api_on(address, left, telemetry, sweep_seconds=0.1):
+        with document_api_on(address, left, telemetry, sweep_after_seconds=0, sweep_seconds=0.1):
             eventually(
                 lambda: told(telemetry) > 1, "it is told, again and again, that nothing could be swept"
             )
@@ -174,7 +172,7 @@ class TestSweep:
     ) -> None:
         """It has no document's name."""
         shutil.rmtree(left / "documents")
-        with document_api_on(str(data_store.base_url), left, telemetry):
+        with document_api_on(str(data_store.base_url), left, telemetry, sweep_after_seconds=0):
             eventually(lambda: files(left) == [], "what was cut short is removed")
         assert telemetry.series(STORAGE_LEFTOVERS) == {(Swept.UNFINISHED,): 1}
 

@@ -287,7 +287,7 @@ async def test_the_check_fails_where_nothing_can_be_written(storage: FileStorage
 
 
 async def test_what_is_kept_and_not_confirmed_can_be_found_again(
-    storage: FileStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    storage: FileStorage, tmp_path: Path
 ) -> None:
     """Whether its record is stored is not known: both names stay, and neither is touched before it is old."""
     async with storage.receive("acme") as file:
@@ -297,30 +297,28 @@ async def test_what_is_kept_and_not_confirmed_can_be_found_again(
     assert len(files(tmp_path)) == 2
     assert storage.leftovers() == []
 
-    monkeypatch.setattr(module, "LEFT_SECONDS", 0)
-    assert [leftover.key for leftover in storage.leftovers()] == [file.key]
+    found = FileStorage(tmp_path, left_seconds=0).leftovers()
+    assert [leftover.key for leftover in found] == [file.key]
 
 
 @pytest.mark.parametrize("saved", [False, True])
 async def test_what_a_process_is_at_is_no_leftover(
-    storage: FileStorage, monkeypatch: pytest.MonkeyPatch, *, saved: bool
+    storage: FileStorage, tmp_path: Path, *, saved: bool
 ) -> None:
     """However long it takes: it holds a lock."""
-    monkeypatch.setattr(module, "LEFT_SECONDS", 0)
     async with storage.receive("acme") as file:
         await file.write(BIG)
         await file.write(BIG)  # so that the first has been written
         if saved:
             await file.save()
-        assert storage.leftovers() == []
+        assert FileStorage(tmp_path, left_seconds=0).leftovers() == []
 
 
 @pytest.mark.parametrize("stored", [False, True])
-async def test_settling_keeps_the_bytes_of_a_stored_record_alone(
-    storage: FileStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, stored: bool
-) -> None:
+async def test_settling_keeps_the_bytes_of_a_stored_record_alone(tmp_path: Path, *, stored: bool) -> None:
     """The temporary name goes either way; a second sweep at the same time finds nothing more to do."""
-    monkeypatch.setattr(module, "LEFT_SECONDS", 0)
+    storage = FileStorage(tmp_path, left_seconds=0)
+    storage.prepare()
     async with storage.receive("acme") as file:
         await file.write(b"x")
         await file.save()
@@ -334,11 +332,10 @@ async def test_settling_keeps_the_bytes_of_a_stored_record_alone(
     assert storage.leftovers() == []
 
 
-def test_an_upload_that_was_cut_short_is_a_leftover_without_a_key(
-    storage: FileStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_upload_that_was_cut_short_is_a_leftover_without_a_key(tmp_path: Path) -> None:
     """It never had a document's name: the data store need not be asked."""
-    monkeypatch.setattr(module, "LEFT_SECONDS", 0)
+    storage = FileStorage(tmp_path, left_seconds=0)
+    storage.prepare()
     (tmp_path / "incoming" / "folder.name").touch()
     (leftover,) = storage.leftovers()
     assert leftover.key is None
