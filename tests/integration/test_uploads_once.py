@@ -159,9 +159,10 @@ class TestSweep:
     ) -> None:
         """A warning, and the next sweep asks again."""
         before = files(left)
+        impatient = {"data_store_timeout_seconds": 0.3, "data_store_deadline_seconds": 0.5}
         with socket.create_server(("127.0.0.1", 0)) as away:
             address = f"http://127.0.0.1:{away.getsockname()[1]}"
-        with document_api_on(address, left, telemetry, sweep_after_seconds=0, sweep_seconds=0.1):
+        with document_api_on(address, left, telemetry, sweep_after_seconds=0, sweep_seconds=0.1, **impatient):
             eventually(
                 lambda: told(telemetry) > 1, "it is told, again and again, that nothing could be swept"
             )
