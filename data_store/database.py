@@ -102,9 +102,9 @@ class _Work:
             self._over = True
             if self._connection is None:
                 return False
-            self._connection.cut()
-        logger.warning("The database does not answer: the connection is cut")
-        return True
+            if self._connection.cut():
+                logger.warning("The database does not answer: the connection is cut")
+            return True
 
 
 class Database:

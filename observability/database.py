@@ -180,11 +180,12 @@ class Connection:
                 raise CommitUnconfirmed(str(error)) from error
             raise
 
-    def cut(self) -> None:
-        """End the connection, from any thread, unless it is given back: whatever waits for the server on it fails at once."""
+    def cut(self) -> bool:
+        """End the connection, from any thread, so that whatever waits for the server fails; returns False once it is given back."""
         with self._lending:
             if self._lent:
                 self._wire.cut()
+            return self._lent
 
     def end_loan(self) -> None:
         """Be of no more use: the next one may have the same connection."""
