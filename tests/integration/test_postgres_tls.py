@@ -27,7 +27,7 @@ from tests.certificates import authority_file, issue
 from tests.edge import listens
 from tests.integration.conftest import PostgreSQL, data_store_on
 from tests.ports import free_port
-from tests.records import DOCUMENT, DOCUMENTS
+from tests.records import DOCUMENT, DOCUMENTS, assert_problem
 from tests.telemetry_spy import TelemetrySpy
 from tests.waiting import eventually, until_up
 
@@ -120,6 +120,21 @@ def test_connections_that_ended_behind_it_fail_no_request(
             eventually(lambda: postgresql.connections(database) == 0)
         assert client.get(f"{DOCUMENTS}/1").status_code == 200
     assert any("the database was lost" in message for message in telemetry.messages("WARN"))
+
+
+def test_a_silence_behind_it_is_cut(tls_url: str, postgresql: PostgreSQL, telemetry: TelemetrySpy) -> None:
+    """libpq waits inside of TLS for an answer, and is woken."""
+    settings = {
+        "database_pool_timeout_seconds": 1,
+        "lock_timeout_seconds": 0.5,
+        "statement_timeout_seconds": 1,
+    }
+    with data_store_on(tls_url, telemetry, **settings) as client:
+        assert client.post(DOCUMENTS, json=DOCUMENT).status_code == 201
+        with postgresql.held():
+            assert_problem(client.get(f"{DOCUMENTS}/1", timeout=30), 503)
+        eventually(lambda: client.get(f"{DOCUMENTS}/1").status_code == 200)
+    assert "The database does not answer: the connection is cut" in telemetry.messages("WARN")
 
 
 @dataclass(frozen=True)
