@@ -219,6 +219,7 @@ class _Starter:
             config_dir=folder / "nginx",
             run_dir=folder,
             connections_per_address=ANY_NUMBER,
+            connections_per_instance=ANY_NUMBER,
         )
         balancer.write()
         return Service(

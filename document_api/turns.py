@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
+from observability.admission import set_aside
+
 LONGEST_LINE: Final = 100
 LONGEST_WAIT_SECONDS: Final = 5.0
 
@@ -53,7 +55,8 @@ class Turns:
 
     async def _called(self, called: asyncio.Future[None]) -> None:
         try:
-            await called
+            with set_aside():
+                await called
         except asyncio.CancelledError:
             if not called.cancelled():  # called, and gone away before he came
                 self._pass_on()

@@ -53,6 +53,7 @@ class LoadBalancer:
         "edge_requests_per_second_per_address"
     ].default
     connections_per_address: int = Settings.model_fields["edge_connections_per_address"].default
+    connections_per_instance: int = Settings.model_fields["edge_connections_per_instance"].default
 
     @property
     def main_file(self) -> Path:
@@ -101,7 +102,7 @@ class LoadBalancer:
 
     def _site_values(self) -> dict[str, str]:
         servers = (
-            f"server 127.0.0.1:{port} max_fails=1 fail_timeout={FAIL_TIMEOUT_SECONDS}s;"
+            f"server 127.0.0.1:{port} max_conns={self.connections_per_instance} max_fails=1 fail_timeout={FAIL_TIMEOUT_SECONDS}s;"
             for port in self.upstream_ports
         )
         return {

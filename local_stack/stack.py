@@ -211,6 +211,7 @@ class Stack:
             requests_per_second=self.settings.edge_requests_per_second,
             requests_per_second_per_address=self.settings.edge_requests_per_second_per_address,
             connections_per_address=self.settings.edge_connections_per_address,
+            connections_per_instance=self.settings.edge_connections_per_instance,
         )
         return Service(
             name="nginx",

@@ -2,6 +2,9 @@
 
 import logging
 import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
 from typing import Final
 
 from starlette.routing import Match
@@ -23,10 +26,13 @@ _SECONDS_BETWEEN_LINES: Final = 10.0
 _CORRELATION_HEADER: Final = CORRELATION_HEADER.lower().encode()
 
 
+_current: ContextVar["Admission | None"] = ContextVar("robin_admission", default=None)
+
+
 class Admission:
     """Wraps an ASGI app: beyond `in_hand` requests that are worked on at once, 503 with Retry-After.
 
-    What waits for its body is not worked on; of all requests together there may be OPEN_PER_REQUEST_IN_HAND times as
+    What waits for its body, or is set aside, is not worked on; of all requests together there may be OPEN_PER_REQUEST_IN_HAND times as
     many. Health requests are always let in. A refusal counts in the metrics, and makes neither span nor line.
     """
 
@@ -49,20 +55,27 @@ class Admission:
             await self._refuse(scope, receive, send)
             return
 
-        async def receive_meanwhile() -> Message:
-            self._in_hand -= 1
-            try:
+        async def receive_aside() -> Message:
+            with self.set_aside():
                 return await receive()
-            finally:
-                self._in_hand += 1
 
+        _current.set(self)
         self._in_hand += 1
         self._open += 1
         try:
-            await self.app(scope, receive_meanwhile, send)
+            await self.app(scope, receive_aside, send)
         finally:
             self._in_hand -= 1
             self._open -= 1
+
+    @contextmanager
+    def set_aside(self) -> Iterator[None]:
+        """Count one request less as worked on until the block ends."""
+        self._in_hand -= 1
+        try:
+            yield
+        finally:
+            self._in_hand += 1
 
     async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
         began = time.perf_counter()
@@ -99,6 +112,12 @@ class Admission:
             },
         )
         self._untold, self._told_at = 0, now
+
+
+def set_aside() -> AbstractContextManager[None]:
+    """Let the request being served not count as worked on until the block ends: it waits its turn, or for somebody else."""
+    admission = _current.get()
+    return admission.set_aside() if admission else nullcontext()
 
 
 def _correlation_id(scope: Scope) -> str | None:

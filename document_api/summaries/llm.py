@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from document_api.summaries import Summarizer, Summary, SummarySource
 from observability import Step, Telemetry
+from observability.admission import set_aside
 
 logger = logging.getLogger(__name__)
 
@@ -99,8 +100,9 @@ class LlmSummarizer:
 
     async def _ask(self, text: str) -> _Completion:
         with self._call() as step:
-            async with asyncio.timeout(self._deadline_seconds):
-                response = await self._client.post("chat/completions", json=self._request(text))
+            with set_aside():
+                async with asyncio.timeout(self._deadline_seconds):
+                    response = await self._client.post("chat/completions", json=self._request(text))
             step.set(http_attributes.HTTP_RESPONSE_STATUS_CODE, response.status_code)
             response.raise_for_status()
             completion = _Completion.model_validate_json(response.content)

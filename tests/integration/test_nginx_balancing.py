@@ -2,6 +2,7 @@
 
 import socket
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -99,6 +100,28 @@ class TestBalancing:
             let_go.set()
         assert answer.status == 504
         assert len(received(edge)) == 1
+
+    def test_what_is_too_much_for_all_instances_is_refused_at_the_edge(
+        self, tmp_path: Path, upstreams: list[Upstream]
+    ) -> None:
+        """Nothing of it was done: 503, told when to come again; what is under way is answered."""
+        let_go = threading.Event()
+        for upstream in upstreams:
+            upstream.answer = lambda handler: let_go.wait() and reply(200, b"{}")(handler)
+        port = free_port()
+        balancer = load_balancer(
+            tmp_path, port, upstreams, connections_per_instance=1, proxy_read_timeout="60s"
+        )
+        balancer.write()
+        with running(balancer, port, upstreams) as edge, ThreadPoolExecutor(2) as pool:
+            under_way = [pool.submit(edge.request, "GET", DOCUMENT) for _ in "12"]
+            eventually(lambda: len(received(edge)) == 2, "both instances have a request")
+            refused = edge.request("PUT", UPLOAD, body=SMALL)
+            let_go.set()
+            assert [each.result().status for each in under_way] == [200, 200]
+        assert (refused.status, refused.header("Retry-After")) == (503, ["2"])
+        assert refused.problem["title"] == "Service Unavailable"
+        assert len(received(edge)) == 2
 
     def test_an_instance_that_came_back_is_asked_again(self, edge: Edge) -> None:
         """After its fail_timeout: the rolling restart waits as long before it stops the next one."""

@@ -12,7 +12,7 @@ from starlette.routing import Route
 from starlette.types import Message, Scope
 
 from observability import Admission
-from observability.admission import OPEN_PER_REQUEST_IN_HAND
+from observability.admission import OPEN_PER_REQUEST_IN_HAND, set_aside
 from observability.signals import HTTP_ERRORS, HTTP_REQUESTS, REQUESTS_SHED
 from tests.telemetry_spy import TelemetrySpy
 
@@ -26,7 +26,11 @@ class Service:
         self.let_go = asyncio.Event()
         self.working = 0
         self.app = Starlette(
-            routes=[Route("/work/{number}", self._work, methods=["PUT"]), Route("/health", self._well)]
+            routes=[
+                Route("/work/{number}", self._work, methods=["PUT"]),
+                Route("/wait", self._wait),
+                Route("/health", self._well),
+            ]
         )
         self.app.add_middleware(Admission, telemetry=telemetry.telemetry, in_hand=in_hand)
 
@@ -34,6 +38,11 @@ class Service:
         await request.body()
         self.working += 1
         await self.let_go.wait()
+        return PlainTextResponse("done")
+
+    async def _wait(self, _request: Request) -> Response:
+        with set_aside():
+            await self.let_go.wait()
         return PlainTextResponse("done")
 
     async def _well(self, _request: Request) -> Response:
@@ -129,6 +138,20 @@ async def test_bodies_that_are_slow_to_come_keep_nobody_out(telemetry: Telemetry
     body.set()
     service.let_go.set()
     assert {answer.status for answer in await asyncio.gather(*slow, *quick)} == {200}
+
+
+async def test_who_waits_for_somebody_else_keeps_nobody_out(telemetry: TelemetrySpy) -> None:
+    """A flood that waits its turn, or for a model, leaves room for who does not."""
+    service = Service(telemetry, in_hand=1)
+    with set_aside():  # outside of a request it means nothing
+        pass
+    waiting = [asyncio.create_task(service.ask("/wait", method="GET")) for _ in "123"]
+    await asyncio.sleep(0)
+    (quick,) = await service.begin(1)
+    assert service.working == 1
+
+    service.let_go.set()
+    assert {answer.status for answer in await asyncio.gather(quick, *waiting)} == {200}
 
 
 async def test_even_of_slow_bodies_there_may_be_so_many(telemetry: TelemetrySpy) -> None:
