@@ -99,5 +99,9 @@ def _database(settings: DataStoreSettings, telemetry: Telemetry, *, connections:
 def _telemetry(settings: DataStoreSettings) -> Telemetry:
     identity = Identity(SERVICE_NAME, VERSION, settings.instance_id, settings.deployment_environment)
     return configure(
-        identity, log_level=settings.log_level, workers=settings.workers, kept=settings.kept_traces
+        identity,
+        log_level=settings.log_level,
+        workers=settings.workers,
+        kept=settings.kept_traces,
+        log_records_per_second=settings.log_records_per_second or None,
     )

@@ -58,6 +58,7 @@ def create_app(settings: DocumentApiSettings | None = None, telemetry: Telemetry
         log_level=settings.log_level,
         workers=settings.workers,
         kept=settings.kept_traces,
+        log_records_per_second=settings.log_records_per_second or None,
     )
 
     client_label = BoundedLabel(settings.tenant_metrics_limit)

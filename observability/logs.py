@@ -13,6 +13,7 @@ from opentelemetry import trace
 from observability import otlp
 from observability.context import current_request
 from observability.exceptions import WITHHELD, attributes_of, exception_stack
+from observability.floods import FloodGuard
 from observability.signals import Attribute
 
 # Chatty libraries, whose INFO lines repeat what our spans say; the last warns of every client's mistake.
@@ -138,19 +139,51 @@ def _severity(level: int) -> tuple[int, str]:
     return next((found for known, found in _SEVERITIES.items() if level >= known), _SEVERITIES[logging.DEBUG])
 
 
+def _flood(level: int, withheld: int) -> logging.LogRecord:
+    """Return the record that tells how many were withheld before one of this level."""
+    record = logging.LogRecord(
+        __name__, max(level, logging.WARNING), "", 0, "Log records were withheld: too many came", None, None
+    )
+    record.context_data = {"withheld": withheld, "level": logging.getLevelName(level)}
+    return record
+
+
+def _ignore(_records: int) -> None:
+    """Count nothing: there is no telemetry yet."""
+
+
 class _Outlets(logging.Handler):
     """Writes each record to stdout, and hands it to OTLP where there is somebody who takes it."""
 
     def __init__(
-        self, service_name: str, stdout: TextIO, sink: Callable[[bytes], None] | None = None
+        self,
+        service_name: str,
+        stdout: TextIO,
+        sink: Callable[[bytes], None] | None = None,
+        *,
+        guard: FloodGuard | None = None,
+        withheld: Callable[[int], None] = _ignore,
     ) -> None:
         super().__init__()
         self._service = service_name
         self._stdout = stdout
         self._sink = sink
+        self._guard = guard
+        self._withheld = withheld
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write the record; what fails here is told on stderr, as in every handler, but without the record's values."""
+        """Write the record, unless there are too many; after a flood the next record is told how many there were."""
+        guard = self._guard
+        if guard is not None:
+            if not guard.passes(record.levelno):
+                self._withheld(1)
+                return
+            if withheld := guard.withheld(record.levelno):
+                self._write(_flood(record.levelno, withheld))
+        self._write(record)
+
+    def _write(self, record: logging.LogRecord) -> None:
+        """Write a record; what fails here is told on stderr, as in every handler, but without the record's values."""
         try:
             entry = _Entry(record)
             # First, so that it goes out even where stdout takes nothing any more. The exporter's own complaints stay out:
@@ -164,16 +197,25 @@ class _Outlets(logging.Handler):
                 sys.stderr.write(f"A line of {record.name} was lost.\n{exception_stack(error)}")
 
 
-def configure_logging(service_name: str, level: str, sink: Callable[[bytes], None] | None = None) -> None:
+def configure_logging(
+    service_name: str,
+    level: str,
+    sink: Callable[[bytes], None] | None = None,
+    *,
+    most_per_second: int | None = None,
+    withheld: Callable[[int], None] = _ignore,
+) -> None:
     """Make the root logger write JSON lines to stdout, and OTLP to `sink`; replaces handlers that stood there before.
 
-    Without a sink it is for what there is to say before telemetry is up.
+    Without a sink it is for what there is to say before telemetry is up. Of each class of levels so many records a second
+    are written, None for any number; `withheld` is told of all others.
     """
     # Nothing here is written, and finding the caller's line costs as much as the rest of a record.
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging._srcfile = ""  # noqa: SLF001  documented: Logging HOWTO, Optimization
     root = logging.getLogger()
-    root.handlers = [_Outlets(service_name, sys.stdout, sink)]
+    guard = FloodGuard(most_per_second) if most_per_second else None
+    root.handlers = [_Outlets(service_name, sys.stdout, sink, guard=guard, withheld=withheld)]
     root.setLevel(level)
     for name, least in _QUIET.items():
         logging.getLogger(name).setLevel(max(least, root.level))

@@ -14,6 +14,8 @@ from opentelemetry.sdk.resources import Resource
 # and what does not, such as a path, is gone.
 _MOST_CACHED: Final = 1024
 _LONGEST_CACHED: Final = 256  # bytes
+# Of a text that is an attribute's value: longer ones are cut, as a stack of endless recursion.
+_MOST_CHARS: Final = 16_384
 _ONE_BYTE: Final = 0x80
 _TWO_BYTES: Final = 0x4000
 _VARINTS: Final = tuple(
@@ -68,7 +70,7 @@ def _int(value: int) -> bytes:
 
 # By the exact type, which is the quickest question there is; what is derived from one of these asks once more.
 _VALUES: Final[Mapping[type, Callable[[Any], bytes]]] = {
-    str: lambda value: _text(b"\x0a", value),
+    str: lambda value: _text(b"\x0a", value[:_MOST_CHARS]),
     bool: lambda value: b"\x10\x01" if value else b"\x10\x00",
     int: _int,
     float: lambda value: b"\x21" + _double(value),

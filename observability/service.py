@@ -76,6 +76,12 @@ class ServiceSettings(BaseSettings):
         description="Requests that each process works on at once, and a quarter of those that may be open, with those whose"
         " body is still on its way; beyond, 503 with `Retry-After`",
     )
+    log_records_per_second: int = Field(
+        1000,
+        ge=0,
+        description="Log records a second that each process writes of ERROR and above, of WARNING, and of all below; what is"
+        " more is counted in `telemetry_dropped_total` and told in one line; 0: any number",
+    )
     trace_sampling: TraceSampling = Field(
         TraceSampling.ALL,
         description="`tail`: the collector keeps only the traces that failed, that were slow, that an exemplar points to, and"

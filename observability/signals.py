@@ -423,7 +423,7 @@ TELEMETRY_DROPPED: Final = MetricSpec(
     "{item}",
     {
         "signal": frozenset({"traces", "logs"}),
-        "reason": frozenset({"queue_full", "already_shutdown", "export_failed"}),
+        "reason": frozenset({"queue_full", "already_shutdown", "export_failed", "flood"}),
     },
 )
 EVENT_LOOP_LAG: Final = MetricSpec(

@@ -60,6 +60,8 @@ _DEFAULTS: Final = {
 # What the instrumentor calls the values of its label `type`.
 _CPU_TIME_TYPES: Final = ["user", "system"]
 SHUTDOWN_SECONDS: Final = 5.0
+# Why a log record was dropped where it was made.
+FLOOD: Final = "flood"
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +204,7 @@ def build(
     logs: MakeOutlet,
     log_level: str = "INFO",
     kept: KeptTraces | None = None,
+    log_records_per_second: int | None = None,
 ) -> Telemetry:
     """Build the telemetry of a process on these outlets, and make its logging speak through them."""
     resource = identity.resource()
@@ -215,7 +218,14 @@ def build(
     span_outlet, log_outlet = (
         make(envelope, _dropped(metrics, signal)) for signal, make in (("traces", spans), ("logs", logs))
     )
-    configure_logging(identity.service_name, log_level, log_outlet.put)
+    withheld = _dropped(metrics, "logs")
+    configure_logging(
+        identity.service_name,
+        log_level,
+        log_outlet.put,
+        most_per_second=log_records_per_second,
+        withheld=lambda records: withheld(records, FLOOD),
+    )
     # The SDK's provider knows the variables OTEL_TRACES_SAMPLER and _ARG.
     sampler = TracerProvider(resource=resource, shutdown_on_exit=False).sampler
     return Telemetry(
@@ -254,11 +264,17 @@ def _collect_too(
 
 
 def configure(
-    identity: Identity, *, log_level: str, workers: int, kept: KeptTraces | None = None
+    identity: Identity,
+    *,
+    log_level: str,
+    workers: int,
+    kept: KeptTraces | None = None,
+    log_records_per_second: int | None = None,
 ) -> Telemetry:
     """Build the telemetry of one of so many processes with OTLP over gRPC; the OTEL_* variables configure it.
 
-    `kept` says which traces exemplars may point to, None any.
+    `kept` says which traces exemplars may point to, None any; `log_records_per_second` how many records of each class of
+    levels are written, None any number.
     """
     calm_garbage_collector()
     if os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
@@ -272,6 +288,7 @@ def configure(
         logs=lambda envelope, dropped: _batches("BLRP", LogExporter(envelope), dropped),
         log_level=log_level,
         kept=kept,
+        log_records_per_second=log_records_per_second,
     )
     _measure_process(telemetry, workers)
     return telemetry
