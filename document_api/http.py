@@ -3,18 +3,19 @@
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
 import aiohttp
+from aiohttp.connector import Connection
+from aiohttp.tracing import Trace
 from yarl import URL
 
 from observability.exceptions import exception_text
 
-# Of the time for an answer: a server that takes no connection for so long has not been sent anything.
-_CONNECT_SHARE: Final = 0.5
 # Less than the 5 s after which uvicorn closes an idle connection, and than the 3 s for which a server that ends waits for
 # requests (observability.server): a request sent into one that closes is lost.
 _KEEPALIVE_SECONDS: Final = 2.0
@@ -51,6 +52,25 @@ class Answer:
     headers: Mapping[str, str]
 
 
+# Whether the request that is sent in this context has a connection.
+_connected: ContextVar[bool] = ContextVar("connected", default=False)
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Notes that there is a connection: without one, a request that came to nothing was surely not sent."""
+
+    async def connect(
+        self,
+        req: aiohttp.ClientRequest,
+        traces: list[Trace],
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109  aiohttp's signature
+    ) -> Connection:
+        """Return a connection for a request."""
+        connection = await super().connect(req, traces, timeout)
+        _connected.set(True)
+        return connection
+
+
 class HttpClient:
     """Sends requests to one server."""
 
@@ -80,6 +100,7 @@ class HttpClient:
         timeout = self._timeout
         if within_seconds is not None and within_seconds < self._timeout_seconds:
             timeout = _timeout(within_seconds)
+        _connected.set(False)
         try:
             async with self._session.request(
                 method, url, headers=headers, data=body, allow_redirects=False, timeout=timeout
@@ -95,7 +116,7 @@ async def http_client(
 ) -> AsyncIterator[HttpClient]:
     """Lend a client with keep-alive connections to one server; over https its certificate is verified."""
     async with aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(
+        connector=_Connector(
             limit=connections, keepalive_timeout=_KEEPALIVE_SECONDS, ssl=tls if tls is not None else True
         ),
         cookie_jar=aiohttp.DummyCookieJar(),
@@ -115,13 +136,15 @@ def tls_context(ca_file: Path | None, certificate_file: Path | None, key_file: P
 
 def _timeout(seconds: float) -> aiohttp.ClientTimeout:
     """Return the time for a whole answer, to the point: aiohttp rounds those of 5 s and more up to full seconds."""
-    return aiohttp.ClientTimeout(total=seconds, connect=seconds * _CONNECT_SHARE, ceil_threshold=float("inf"))
+    return aiohttp.ClientTimeout(total=seconds, ceil_threshold=float("inf"))
 
 
 def _lack(error: Exception) -> Lack:
     """Name what happened: unless no connection was made, nobody knows how far the request came."""
-    if isinstance(error, aiohttp.ClientSSLError | aiohttp.ConnectionTimeoutError):
+    if isinstance(error, aiohttp.ClientSSLError):
         return Lack.NOT_CONNECTED
     if isinstance(error, aiohttp.ClientConnectorError):
         return Lack.REFUSED
-    return Lack.LATE if isinstance(error, TimeoutError) else Lack.LOST
+    if isinstance(error, TimeoutError):
+        return Lack.LATE if _connected.get() else Lack.NOT_CONNECTED
+    return Lack.LOST

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from opentelemetry.semconv.attributes.http_attributes import HTTP_REQUEST_RESEND_COUNT
+
 from observability.signals import PRINCIPAL_BY_KEY_ROUTE, PRINCIPAL_BY_SUBJECT_ROUTE, Attribute
 from observability.signals import Span as SpanName
 from observability_checks.contract.expected import ExpectedLine, ExpectedSpan, Facts
@@ -16,8 +18,11 @@ def trace_problems(traces: Sequence[Trace], expected: ExpectedSpan, facts: Facts
     """Compare the stored trace of a request with the tree it must have."""
     if len(traces) != 1:
         return [f"expected 1 trace, found {len(traces)}"]
-    asking = [span for asked in traces[0].named(SpanName.AUTHENTICATE) for span in traces[0].below(asked)]
-    trace = traces[0].without(asking)
+    lasting = traces[0].without(
+        [span for failed in _made_again(traces[0]) for span in traces[0].below(failed)]
+    )
+    asking = [span for asked in lasting.named(SpanName.AUTHENTICATE) for span in lasting.below(asked)]
+    trace = lasting.without(asking)
     trace = trace.without(list(_lost_attempts(trace)))
     return [
         *_asking_problems(asking, facts),
@@ -30,6 +35,21 @@ def trace_problems(traces: Sequence[Trace], expected: ExpectedSpan, facts: Facts
             if span.failed
         ),
     ]
+
+
+def _made_again(trace: Trace) -> list[SpanRecord]:
+    """Attempts of a call that failed and were followed by another one: they are the trace's, and no fault of it."""
+    return [
+        span
+        for again in trace.spans
+        if again.attributes.get(HTTP_REQUEST_RESEND_COUNT)
+        for span in trace.children(again.parent_id)
+        if span.failed and span.name == again.name and _resends(span) < _resends(again)
+    ]
+
+
+def _resends(span: SpanRecord) -> int:
+    return int(str(span.attributes.get(HTTP_REQUEST_RESEND_COUNT, 0)))
 
 
 def _lost_attempts(trace: Trace) -> Iterator[SpanRecord]:

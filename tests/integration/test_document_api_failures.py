@@ -7,7 +7,7 @@ import socket
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -121,6 +121,33 @@ def test_a_data_store_that_is_not_there_is_a_503_and_no_file_stays(
     assert files(uploads) == []
 
 
+@contextmanager
+def takes_no_connection() -> Iterator[str]:
+    """Return an address whose queue of connections is full, and which nobody empties."""
+    with socket.socket() as listener, ExitStack() as waiting:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        with suppress(TimeoutError):
+            while True:
+                connection = waiting.enter_context(socket.socket())
+                connection.settimeout(0.2)
+                connection.connect(listener.getsockname())
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+def test_a_data_store_that_takes_no_connection_in_time_is_a_503_and_no_file_stays(
+    uploads: Path, telemetry: TelemetrySpy
+) -> None:
+    """Late as it is, nothing was sent."""
+    with (
+        takes_no_connection() as url,
+        document_api_on(url, uploads, telemetry, data_store_timeout_seconds=0.3) as api,
+    ):
+        assert_problem(upload(api), 503)
+
+    assert files(uploads) == []
+
+
 def test_a_retrieval_without_a_data_store_is_a_503(uploads: Path, telemetry: TelemetrySpy) -> None:
     """As for an upload."""
     with alone(uploads, telemetry) as api:
@@ -152,6 +179,42 @@ def test_where_the_record_may_exist_the_bytes_are_kept(
     assert path.parent == uploads / "documents" / folder_of("acme")
     (pending,) = files(uploads / "incoming")
     assert pending.samefile(path), "the sweep would not find what to ask about"
+
+
+def test_an_upload_that_is_cut_off_while_its_record_is_on_the_way_keeps_its_bytes(
+    uploads: Path, telemetry: TelemetrySpy
+) -> None:
+    """REQUEST_DEADLINE_SECONDS is over before the data store's time is: 504, for the row may be there."""
+    with (
+        peer(hangs) as url,
+        document_api_on(url, uploads, telemetry, request_deadline_seconds=0.5) as api,
+    ):
+        problem = assert_problem(upload(api), 504)
+
+    assert problem["detail"].startswith("The document was not recorded in time")
+    assert len(files(uploads / "documents")) == 1
+    assert (telemetry.span("upload_document").attributes or {})["outcome"] == "failed"
+
+
+def test_an_upload_that_is_cut_off_before_leaves_nothing(uploads: Path, telemetry: TelemetrySpy) -> None:
+    """A model takes all the time there is: 503, for nothing was recorded."""
+    with (
+        peer(hangs) as model,
+        document_api_on(
+            nobody(),
+            uploads,
+            telemetry,
+            request_deadline_seconds=0.5,
+            llm_base_url=f"{model}/v1",
+            llm_model="any",
+            llm_timeout_seconds=60,
+        ) as api,
+    ):
+        answer = upload(api)
+
+    assert_problem(answer, 503)
+    assert int(answer.headers["Retry-After"]) > 0
+    assert files(uploads) == []
 
 
 @pytest.mark.parametrize(("status", "told"), [(422, 502), (409, 502), (413, 502), (503, 503), (507, 507)])

@@ -2,8 +2,9 @@
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -202,6 +203,33 @@ def test_two_attempts_of_which_none_failed_are_found():
     assert upload_problems(*attempt_before(spans, failed=False), *spans) == [
         f"'{step}' is 2 times under POST /clients/{{client_id}}/documents" for step in STEPS
     ]
+
+
+def with_an_attempt_before(**changes: object) -> list[SpanRecord]:
+    """The recorded upload's spans when its call was made twice, the first time in vain."""
+    spans = trace_of("upload").spans
+    (call,) = (span for span in spans if span.name == "POST")
+    first = replace(call, span_id="f" * 16, **{"failed": True, **changes})
+    below = SpanRecord(
+        **{**fields_of(spans[0]), "span_id": "e" * 16, "parent_id": first.span_id, "failed": True}
+    )
+    again = having(call, **{"http.request.resend_count": 1})
+    return [*(again if span is call else span for span in spans), first, below]
+
+
+def fields_of(span: SpanRecord) -> dict[str, Any]:
+    """A span's fields."""
+    return {field.name: getattr(span, field.name) for field in fields(span)}
+
+
+def test_a_call_that_was_made_again_is_judged_by_its_last_attempt():
+    """What failed before, and the request below it, are no fault of a request that succeeded."""
+    assert upload_problems(*with_an_attempt_before()) == []
+
+
+def test_an_attempt_that_was_answered_is_no_reason_to_call_again():
+    """Twice the same call, of which the first had succeeded, is found."""
+    assert "'POST' is 2 times under store_metadata" in upload_problems(*with_an_attempt_before(failed=False))
 
 
 def test_a_span_that_the_contract_does_not_know_is_found():

@@ -12,6 +12,7 @@ from document_api import turns
 from document_api.identity.limits import TenantLimits, TooManyRequests, Work
 from document_api.labels import BoundedLabel
 from document_api.settings import DocumentApiSettings
+from observability import Unavailable
 from observability.service import AuthMode
 from observability.signals import TENANT_LIMIT_EXCEEDED
 from tests.telemetry_spy import TelemetrySpy
@@ -246,6 +247,27 @@ class TestTurns:
         await asyncio.gather(*tasks)
         assert working.began == ["a", "b", "c", "d"]
         assert telemetry.series(TENANT_LIMIT_EXCEEDED) == {("acme", "requests"): 1}
+
+    async def test_nobody_waits_for_a_turn_without_end(
+        self, make: Make, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """503: nothing was done. Whoever gave up is no longer in the line, and others still have their turns."""
+        monkeypatch.setattr(turns, "LONGEST_WAIT_SECONDS", 0.01)
+        monkeypatch.setattr(turns, "LONGEST_LINE", 1)
+        working = Working(make(requests_at_once=1))
+        first = working.begin("acme", "a")
+        await settle()
+        for name in "bc":
+            with pytest.raises(Unavailable) as refused:
+                await working.begin("acme", name)
+            assert refused.value.headers == {"Retry-After": "1"}
+        monkeypatch.setattr(turns, "LONGEST_WAIT_SECONDS", 10)
+        last = working.begin("globex", "d")
+        await settle()
+        working.let_go("a")
+        working.let_go("d")
+        await asyncio.gather(first, last)
+        assert working.began == ["a", "d"]
 
     async def test_without_a_limit_everything_is_worked_on(self, make: Make) -> None:
         """As with AUTH_MODE=open."""
