@@ -54,17 +54,21 @@ def peer(behave: Callable[[socket.socket], None]) -> Iterator[str]:
 
 
 def take(connection: socket.socket) -> None:
-    """Read a whole request."""
+    """Read a whole request, or as much of it as comes before the connection is closed."""
     connection.settimeout(5)
     head = b""
     while b"\r\n\r\n" not in head:
-        head += connection.recv(65536)
+        if not (data := connection.recv(65536)):
+            return
+        head += data
     head, _, body = head.partition(b"\r\n\r\n")
     length = next(
         (int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")), 0
     )
     while len(body) < length:
-        body += connection.recv(65536)
+        if not (data := connection.recv(65536)):
+            return
+        body += data
 
 
 def answering(status: int, body: bytes = b"{}") -> Callable[[socket.socket], None]:
