@@ -2,10 +2,12 @@
 
 import argparse
 import os
+import signal
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import IO
 
 from data_store.backup import BackupError
 from data_store.backup.archive import check_complete
@@ -30,6 +32,7 @@ def run(
     options: argparse.Namespace, python: Sequence[str], uploads: str, environment: Environment = None
 ) -> int:
     """Back up or restore, by a Python that reaches the database and the documents; return its exit code."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what is half done is cleared away then, too
     module = (*python, "-m", "data_store.backup")
     if options.command == "backup":
         return back_up((*module, "create", "--uploads", uploads), options.file, environment)
@@ -39,7 +42,7 @@ def run(
 def back_up(command: Sequence[str], target: str, environment: Environment = None) -> int:
     """Run what writes an archive, into this file, and return its exit code."""
     if target == STANDARD:
-        return subprocess.run(command, env=environment, check=False).returncode
+        return _run(command, environment)
     file = Path(target)
     if file.is_dir() or not file.parent.is_dir():
         raise UsageError(f"{file} is no file that could be written: name one in a folder that exists")
@@ -47,7 +50,7 @@ def back_up(command: Sequence[str], target: str, environment: Environment = None
     partial = Path(name)
     try:
         with os.fdopen(descriptor, "wb") as output:
-            ended = subprocess.run(command, stdout=output, env=environment, check=False).returncode
+            ended = _run(command, environment, stdout=output)
             os.fsync(output.fileno())
         if ended == 0:
             _check(partial, file)
@@ -61,13 +64,30 @@ def back_up(command: Sequence[str], target: str, environment: Environment = None
 def restore(command: Sequence[str], source: str, environment: Environment = None) -> int:
     """Run what reads an archive, from this file, and return its exit code."""
     if source == STANDARD:
-        return subprocess.run(command, env=environment, check=False).returncode
+        return _run(command, environment)
     file = Path(source)
     if not file.is_file():
         raise UsageError(f"there is no file {file}")
     _check(file, file)
     with file.open("rb") as archive:
-        return subprocess.run(command, stdin=archive, env=environment, check=False).returncode
+        return _run(command, environment, stdin=archive)
+
+
+def _run(
+    command: Sequence[str],
+    environment: Environment,
+    *,
+    stdin: IO[bytes] | None = None,
+    stdout: IO[bytes] | None = None,
+) -> int:
+    """Run it to its end; when we are to end, it ends first, by itself: killed, it could leave a container behind."""
+    with subprocess.Popen(command, env=environment, stdin=stdin, stdout=stdout) as process:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:
+            process.terminate()
+            process.wait()
+            raise
 
 
 def _check(archive: Path, file: Path) -> None:

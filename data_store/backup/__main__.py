@@ -1,11 +1,12 @@
 """Backs up to stdout and restores from stdin: `python -m data_store.backup create|restore --uploads FOLDER`."""
 
 import argparse
+import signal
 import sys
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
 
 from data_store.backup import BackupError
 from data_store.backup.create import create
@@ -19,6 +20,7 @@ from observability.service import load_settings
 _FAILED: Final = 1
 _MISUSED: Final = 2
 _INTERRUPTED: Final = 130
+_ENDING: Final = (signal.SIGINT, signal.SIGTERM)
 _KEEP: Final = (
     "not in it, keep it beside it: API_KEY_PEPPER (without Docker the file api-key-pepper of the state folder); with another one no"
     " API key of the backup is valid"
@@ -35,6 +37,8 @@ def main(arguments: Sequence[str]) -> int:
     way = sys.stdout if options.command == "create" else sys.stdin
     if way.isatty():
         return _fail("an archive is no text for a terminal: name a file with > or <", _MISUSED)
+    for number in _ENDING:
+        signal.signal(number, _end)
     try:
         if options.command == "create":
             _create(load_settings(DataStoreSettings), options.uploads)
@@ -45,6 +49,13 @@ def main(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         return _fail("interrupted", _INTERRUPTED)
     return 0
+
+
+def _end(*_: object) -> NoReturn:
+    """Clear away what is half done, and let nobody disturb that."""
+    for number in _ENDING:
+        signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 def _create(settings: DataStoreSettings, uploads: Path) -> None:

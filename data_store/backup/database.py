@@ -11,6 +11,7 @@ from sqlalchemy.pool import NullPool
 
 from data_store.backup import BackupError
 from data_store.backup.manifest import TableColumns
+from data_store.liveness import KEEPALIVES
 from data_store.migrations import HEAD
 
 REVISIONS: Final = "alembic_version"
@@ -24,7 +25,12 @@ _OPTIONS: Final = " ".join(
 @contextmanager
 def transaction(url: str, isolation: str) -> Iterator[Connection]:
     """Lend a connection in a transaction, committed at the end; what the database refuses is a BackupError."""
-    arguments = {"application_name": "data-store-backup", "connect_timeout": 5, "options": _OPTIONS}
+    arguments = {
+        "application_name": "data-store-backup",
+        "connect_timeout": 5,
+        "options": _OPTIONS,
+        **KEEPALIVES,
+    }
     engine = create_engine(url, poolclass=NullPool, isolation_level=isolation, connect_args=arguments)
     try:
         with engine.begin() as connection:

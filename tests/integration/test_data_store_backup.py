@@ -13,19 +13,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import httpx
 import pytest
 from alembic import command
 from sqlalchemy import create_engine
 
 from data_store.backup import BackupError
-from data_store.backup.archive import COMPLETE, check_complete
+from data_store.backup.archive import CHUNK_BYTES, COMPLETE, check_complete
 from data_store.backup.create import create
 from data_store.backup.manifest import Manifest
 from data_store.backup.progress import Progress
 from data_store.backup.restore import restore
 from data_store.migrations import HEAD, Place, is_migrated
 from data_store.migrations.upgrade import config
-from tests.integration.conftest import MIGRATED, SERVICE, PostgreSQL
+from tests.integration.conftest import MIGRATED, SERVICE, PostgreSQL, data_store_on
+from tests.records import DOCUMENT, DOCUMENTS, assert_problem
+from tests.telemetry_spy import TelemetrySpy
+from tests.waiting import eventually
 
 PEPPER: Final = "a pepper of the tests"
 TABLES: Final = ("clients", "users", "api_keys", "document_metadata", "audit_log")
@@ -390,6 +394,33 @@ def test_whoever_stores_meanwhile_is_found_before_it_is_too_late(source: System,
     assert list(target.files().values()) == [b"bird"]
 
 
+def test_whoever_stores_while_tables_are_loaded_is_told_to_come_again(
+    source: System, target: System, telemetry: TelemetrySpy
+) -> None:
+    """A service that runs on the empty system serves what is restored as soon as it is there."""
+    source.sql(
+        "INSERT INTO audit_log (client_id, actor, action)"
+        " SELECT 'acme', 'somebody', 'document.read' FROM generate_series(1, 40000)"
+    )
+    archive = source.create()
+    url = target.postgresql.url(target.database)
+    told: list[httpx.Response] = []
+    with data_store_on(url, telemetry, lock_timeout_seconds=0.2) as data_store:
+
+        class Slow(io.BytesIO):
+            def read(self, size: int | None = -1) -> bytes:
+                if self.tell() >= len(archive) - CHUNK_BYTES and not told:
+                    told.append(data_store.post(DOCUMENTS, json=DOCUMENT))
+                return super().read(size)
+
+        owner = target.postgresql.owner_url(target.database)
+        restore(Slow(archive), owner, SERVICE, target.uploads, QUIET)
+        assert "retry-after" in told[0].headers
+        assert_problem(told[0], 503)
+        assert target.rows() == source.rows()
+        assert data_store.post(DOCUMENTS, json=DOCUMENT).status_code == 201
+
+
 def test_a_newer_schema_is_refused_by_name(source: System, target: System) -> None:
     """And what can be done about it is said."""
     archive = changed(
@@ -534,6 +565,25 @@ class TestCommandLine:
         assert restored.stderr.decode().startswith("restored 3 documents (2.6 MB) as of ")
         assert (b"warning: API_KEY_PEPPER is not that of the backup" in restored.stderr) == warned
         assert target.files() == source.files()
+
+    def test_a_restore_that_is_ended_leaves_nothing(self, source: System, target: System) -> None:
+        """Not even the files that it has written already."""
+        environment = {**os.environ, "DATABASE_URL": target.postgresql.owner_url(target.database)}
+        program = (sys.executable, "-m", "data_store.backup", "restore", "--uploads", str(target.uploads))
+        with subprocess.Popen(
+            program, env=environment, stdin=subprocess.PIPE, stderr=subprocess.PIPE
+        ) as process:
+            assert process.stdin
+            process.stdin.write(source.create()[:-CHUNK_BYTES])
+            process.stdin.flush()
+            eventually(target.files, "files are written", seconds=60)
+            process.terminate()
+            process.wait(60)
+            assert process.stderr
+            assert process.stderr.read() == b"error: interrupted\n"
+            assert process.returncode == 130
+        assert target.is_untouched
+        assert not (target.uploads / "restoring").exists()
 
     def test_what_fails_is_one_line(self, source: System) -> None:
         """Without a stack."""

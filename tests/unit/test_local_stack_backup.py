@@ -2,15 +2,18 @@
 
 import io
 import os
+import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from data_store.backup import BackupError
 from data_store.backup.archive import COMPLETE, Reader, Writer, check_complete
 from local_stack.backup import back_up, restore
 from local_stack.errors import StackError, UsageError
+from tests.waiting import eventually
 
 
 def archive(*names: str) -> bytes:
@@ -69,6 +72,23 @@ def test_a_backup_that_cannot_be_written_is_not_begun(tmp_path: Path) -> None:
     for target in (tmp_path, tmp_path / "nowhere" / "backup.tar"):
         with pytest.raises(UsageError, match="is no file that could be written"):
             back_up(("this-is-not-run",), str(target))
+
+
+def test_a_backup_that_is_ended_leaves_nothing(tmp_path: Path) -> None:
+    """Neither half a file nor whoever writes it."""
+    program = """
+import argparse, sys
+from local_stack.backup import run
+script = "import os, time; print(os.getpid(), flush=True); time.sleep(60)"
+run(argparse.Namespace(command="backup", file=sys.argv[1]), (sys.executable, "-c", script), "uploads")
+"""
+    with subprocess.Popen((sys.executable, "-c", program, str(tmp_path / "backup.tar"))) as ours:
+        (written,) = eventually(lambda: [each for each in tmp_path.iterdir() if each.read_text()], seconds=60)
+        writer = psutil.Process(int(written.read_text()))
+        ours.terminate()
+        assert ours.wait(60) != 0
+    assert list(tmp_path.iterdir()) == []
+    assert not writer.is_running()
 
 
 def test_a_backup_goes_to_stdout_where_one_wants(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
