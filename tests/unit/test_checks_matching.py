@@ -174,6 +174,24 @@ def test_a_span_that_is_there_twice_is_found():
     ]
 
 
+@pytest.mark.parametrize("client", ["a", "b", "documents", "document_metadata", "INSERT"])
+def test_a_client_may_have_the_name_of_anything_in_a_statement(client: str):
+    """Only a whole value shows what was sent: `a` is in every statement."""
+    facts = replace(UPLOAD, client_id=client)
+    spans = [having(span, client_id=client) for span in trace_of("upload").spans]
+    assert trace_problems([Trace("t", spans)], upload_spans(facts), facts) == []
+
+    shown = [
+        having(span, **{"db.query.text": f"... VALUES ('{client}', 1)"})
+        if span.name == Span.SQL_EXECUTION
+        else span
+        for span in spans
+    ]
+    assert trace_problems([Trace("t", shown)], upload_spans(facts), facts) == [
+        "sql_execution: db.query.text shows a statement's parameters"
+    ]
+
+
 STEPS = (Span.DATABASE_CONNECTION, Span.SQL_EXECUTION, Span.TRANSACTION_COMMIT)
 
 
