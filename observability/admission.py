@@ -1,7 +1,9 @@
 """Admission: a service that has enough in hand refuses what comes on top, before that costs anything."""
 
+import asyncio
 import logging
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
@@ -18,8 +20,10 @@ from observability.telemetry import Telemetry
 
 logger = logging.getLogger(__name__)
 
-# A body that is slow to come takes memory but no time, so there may be this many times more requests in all.
-OPEN_PER_REQUEST_IN_HAND: Final = 4
+# Who waits for a place, or for the rest of his body, takes memory but no time: in all there may be so many times more.
+OPEN_PER_REQUEST_IN_HAND: Final = 8
+# Longer than a burst takes; whoever waited so long in vain is better told, while his answer would still be worth something.
+MOST_SECONDS_WAITING: Final = 1.0
 RETRY_AFTER_SECONDS: Final = 2
 _STATUS: Final = 503
 _SECONDS_BETWEEN_LINES: Final = 10.0
@@ -30,10 +34,11 @@ _current: ContextVar["Admission | None"] = ContextVar("robin_admission", default
 
 
 class Admission:
-    """Wraps an ASGI app: beyond `in_hand` requests that are worked on at once, 503 with Retry-After.
+    """Wraps an ASGI app: `in_hand` requests are worked on at once, others wait a moment, and beyond that it is 503 with Retry-After.
 
-    What waits for its body, or is set aside, is not worked on; of all requests together there may be OPEN_PER_REQUEST_IN_HAND times as
-    many. Health requests are always let in. A refusal counts in the metrics, and makes neither span nor line.
+    What waits for its body, or is set aside, is not worked on; of all requests together there may be
+    OPEN_PER_REQUEST_IN_HAND times as many. Health requests are always let in. A refusal counts in the metrics, and makes
+    neither span nor line.
     """
 
     def __init__(self, app: ASGIApp, *, telemetry: Telemetry, in_hand: int) -> None:
@@ -43,6 +48,7 @@ class Admission:
         self._most_open = in_hand * OPEN_PER_REQUEST_IN_HAND
         self._in_hand = 0
         self._open = 0
+        self._line: deque[asyncio.Future[None]] = deque()
         self._untold = 0
         self._told_at = float("-inf")
 
@@ -51,27 +57,59 @@ class Admission:
         if scope["type"] != "http" or scope["path"] in HEALTH_PATHS:
             await self.app(scope, receive, send)
             return
-        if self._in_hand >= self._most_in_hand or self._open >= self._most_open:
+        if self._open >= self._most_open:
             await self._refuse(scope, receive, send)
             return
+        self._open += 1
+        try:
+            if await self._has_place():
+                await self._serve(scope, receive, send)
+            else:
+                await self._refuse(scope, receive, send)
+        finally:
+            self._open -= 1
 
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def receive_aside() -> Message:
             with self.set_aside():
                 return await receive()
 
         _current.set(self)
-        self._in_hand += 1
-        self._open += 1
         try:
             await self.app(scope, receive_aside, send)
         finally:
-            self._in_hand -= 1
-            self._open -= 1
+            self._leave()
+
+    async def _has_place(self) -> bool:
+        """Take a place, or wait for one; tell whether it came in time."""
+        if self._in_hand < self._most_in_hand:
+            self._in_hand += 1
+            return True
+        called = asyncio.get_running_loop().create_future()
+        self._line.append(called)
+        try:
+            await asyncio.wait([called], timeout=MOST_SECONDS_WAITING)
+        except asyncio.CancelledError:
+            if called.done():
+                self._leave()
+            raise
+        finally:
+            called.cancel()  # nothing, where it is done
+        return not called.cancelled()
+
+    def _leave(self) -> None:
+        """Give a place back, or to the first who still waits for one; not while those set aside came back to too many."""
+        while self._line and self._in_hand <= self._most_in_hand:
+            called = self._line.popleft()
+            if not called.done():  # else he has waited too long, or has gone away
+                called.set_result(None)
+                return
+        self._in_hand -= 1
 
     @contextmanager
     def set_aside(self) -> Iterator[None]:
         """Count one request less as worked on until the block ends."""
-        self._in_hand -= 1
+        self._leave()
         try:
             yield
         finally:

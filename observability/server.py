@@ -64,9 +64,9 @@ class DrainingServer(uvicorn.Server):
 class _WorkerServer(DrainingServer):
     """One of several; it does not outlive the process that looks after them, and which may be killed."""
 
-    def __init__(self, config: uvicorn.Config) -> None:
+    def __init__(self, config: uvicorn.Config, parent: int) -> None:
         super().__init__(config)
-        self._parent = os.getppid()
+        self._parent = parent
 
     async def on_tick(self, counter: int) -> bool:
         """Tell whether to end."""
@@ -76,11 +76,15 @@ class _WorkerServer(DrainingServer):
 class _Worker(multiprocess.Process):
     """A process that runs such a server."""
 
+    def __init__(self, config: uvicorn.Config, sockets: list[socket.socket]) -> None:
+        self._parent = os.getpid()
+        super().__init__(config, sockets)
+
     @property
     def server(self) -> uvicorn.Server:
         """The server, made in the process itself."""
         if self._server is None:
-            self._server = _WorkerServer(self.config)
+            self._server = _WorkerServer(self.config, self._parent)
         return self._server
 
 

@@ -71,10 +71,10 @@ class ServiceSettings(BaseSettings):
         description="Resource attribute deployment.environment.name; that of `ENVIRONMENT` by default",
     )
     requests_in_hand: int = Field(
-        64,
+        32,
         ge=1,
-        description="Requests that each process works on at once, and a quarter of those that may be open, with those whose"
-        " body is still on its way; beyond, 503 with `Retry-After`",
+        description="Requests that each process works on at once; others wait up to a second, and an eighth of those that may be open,"
+        " with those whose body is still on its way; beyond, 503 with `Retry-After`",
     )
     log_records_per_second: int = Field(
         1000,

@@ -24,7 +24,7 @@ class Service:
 
     def __init__(self, telemetry: TelemetrySpy, *, in_hand: int) -> None:
         self.let_go = asyncio.Event()
-        self.working = 0
+        self.working = self.most_working = 0
         self.app = Starlette(
             routes=[
                 Route("/work/{number}", self._work, methods=["PUT"]),
@@ -37,7 +37,10 @@ class Service:
     async def _work(self, request: Request) -> Response:
         await request.body()
         self.working += 1
+        self.most_working = max(self.most_working, self.working)
         await self.let_go.wait()
+        await asyncio.sleep(0)
+        self.working -= 1
         return PlainTextResponse("done")
 
     async def _wait(self, _request: Request) -> Response:
@@ -90,9 +93,13 @@ class Answer:
         self.body += message.get("body", b"")
 
 
-async def test_what_is_too_much_is_refused_at_once_and_told_when_to_come_again(
-    telemetry: TelemetrySpy,
-) -> None:
+@pytest.fixture(autouse=True)
+def _short_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever waits for a place does so for a moment only."""
+    monkeypatch.setattr("observability.admission.MOST_SECONDS_WAITING", 0.05)
+
+
+async def test_what_is_too_much_is_refused_and_told_when_to_come_again(telemetry: TelemetrySpy) -> None:
     """A problem with the request's own correlation ID."""
     service = Service(telemetry, in_hand=2)
     under_way = await service.begin(2)
@@ -104,6 +111,36 @@ async def test_what_is_too_much_is_refused_at_once_and_told_when_to_come_again(
     assert json.loads(refused.body)["correlation_id"] == KEPT
     service.let_go.set()
     assert [answer.status for answer in await asyncio.gather(*under_way)] == [200, 200]
+
+
+async def test_who_waits_a_moment_has_the_place_of_who_is_done(
+    telemetry: TelemetrySpy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A burst is served in its order, never more at once than there may be."""
+    monkeypatch.setattr("observability.admission.MOST_SECONDS_WAITING", 10)
+    service = Service(telemetry, in_hand=2)
+    burst = await service.begin(6)
+    assert service.working == 2
+
+    service.let_go.set()
+    assert [answer.status for answer in await asyncio.gather(*burst)] == [200] * 6
+    assert service.most_working == 2
+
+
+async def test_who_goes_away_while_he_waits_leaves_his_place_to_the_next(
+    telemetry: TelemetrySpy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before he is called, and at that very moment."""
+    monkeypatch.setattr("observability.admission.MOST_SECONDS_WAITING", 10)
+    service = Service(telemetry, in_hand=1)
+    first, second, third, last = await service.begin(4)
+    second.cancel()
+    service.let_go.set()
+    await first
+    third.cancel()
+
+    assert (await last).status == 200
+    assert (await service.ask("/work/1")).status == 200
 
 
 async def test_when_something_is_done_others_are_let_in(telemetry: TelemetrySpy) -> None:
