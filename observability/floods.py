@@ -5,34 +5,27 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-# From each of these levels on a class begins: an ERROR is told however many INFO lines there are, and the other way round.
-_CLASSES: Final = (logging.ERROR, logging.WARNING, logging.NOTSET)
 # So many seconds of the rate may come at once.
 _BURST_SECONDS: Final = 2.0
 
 
 class FloodGuard:
-    """Lets so many records of each class pass in a second; to be asked by one thread at a time."""
+    """Lets so many records of ERROR and above, of WARNING, and of all below pass in a second; for one thread at a time."""
 
     def __init__(self, per_second: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._classes = {level: _Bucket(per_second, clock) for level in _CLASSES}
+        self._errors, self._warnings, self._others = (_Bucket(per_second, clock) for _ in range(3))
 
-    def passes(self, level: int) -> bool:
-        """Count a record, and tell whether it may be written."""
-        return self._bucket(level).take()
-
-    def withheld(self, level: int) -> int:
-        """Return how many of a level's class were not written since this was asked last."""
-        bucket = self._bucket(level)
-        withheld, bucket.withheld = bucket.withheld, 0
-        return withheld
-
-    def _bucket(self, level: int) -> "_Bucket":
-        return self._classes[next(least for least in _CLASSES if level >= least)]
+    def admit(self, level: int) -> int | None:
+        """Return how many of a record's class were withheld since the last one that passed; None where this one is, too."""
+        if level < logging.WARNING:
+            return self._others.take()
+        return self._errors.take() if level >= logging.ERROR else self._warnings.take()
 
 
 class _Bucket:
     """A token bucket, which is full after two quiet seconds."""
+
+    __slots__ = ("_clock", "_filled", "_most", "_rate", "_tokens", "_withheld")
 
     def __init__(self, per_second: float, clock: Callable[[], float]) -> None:
         self._rate = per_second
@@ -40,15 +33,17 @@ class _Bucket:
         self._clock = clock
         self._tokens = self._most
         self._filled = clock()
-        self.withheld = 0
+        self._withheld = 0
 
-    def take(self) -> bool:
-        """Take a token, where there is one."""
+    def take(self) -> int | None:
+        """Take a token and return how often there was none before; None where there is none."""
         now = self._clock()
-        self._tokens = min(self._most, self._tokens + (now - self._filled) * self._rate)
+        tokens = self._tokens + (now - self._filled) * self._rate
         self._filled = now
-        if self._tokens < 1:
-            self.withheld += 1
-            return False
-        self._tokens -= 1
-        return True
+        if tokens < 1:
+            self._tokens = tokens
+            self._withheld += 1
+            return None
+        self._tokens = (min(self._most, tokens)) - 1
+        withheld, self._withheld = self._withheld, 0
+        return withheld

@@ -175,10 +175,11 @@ class _Outlets(logging.Handler):
         """Write the record, unless there are too many; after a flood the next record is told how many there were."""
         guard = self._guard
         if guard is not None:
-            if not guard.passes(record.levelno):
+            withheld = guard.admit(record.levelno)
+            if withheld is None:
                 self._withheld(1)
                 return
-            if withheld := guard.withheld(record.levelno):
+            if withheld:
                 self._write(_flood(record.levelno, withheld))
         self._write(record)
 
