@@ -141,11 +141,10 @@ def _severity(level: int) -> tuple[int, str]:
 
 def _flood(level: int, withheld: int) -> logging.LogRecord:
     """Return the record that tells how many were withheld before one of this level."""
-    record = logging.LogRecord(
-        __name__, max(level, logging.WARNING), "", 0, "Log records were withheld: too many came", None, None
+    told = "%s log records of %s and its like were withheld: too many came"
+    return logging.LogRecord(
+        __name__, logging.WARNING, "", 0, told, (withheld, logging.getLevelName(level)), None
     )
-    record.context_data = {"withheld": withheld, "level": logging.getLevelName(level)}
-    return record
 
 
 def _ignore(_records: int) -> None:

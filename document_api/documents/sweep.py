@@ -91,4 +91,5 @@ async def _once(sweeper: Sweeper) -> None:
         logger.exception("Leftovers of the storage could not be swept")
         return
     if swept:
-        logger.info("Leftovers of the storage swept", extra={"context_data": dict(swept)})
+        counts = {outcome.value: swept[outcome] for outcome in Swept}
+        logger.info("Leftovers of the storage swept", extra={"context_data": counts})

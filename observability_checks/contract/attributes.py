@@ -26,6 +26,7 @@ from observability.signals import (
     SUMMARY_SOURCES,
     Attribute,
     Outcome,
+    Swept,
 )
 
 
@@ -145,6 +146,7 @@ RECORD_ATTRIBUTES: Final[Mapping[str, AttributeSpec]] = {
     "context_data.duration": _SECONDS,
     "context_data.document_id": _COUNT,
     "context_data.file_size": _BYTES,
+    **{f"context_data.{outcome}": _COUNT for outcome in Swept},
     "context_data.file_type": _FILE_TYPE,
     "context_data.summary_source": _SOURCE,
     "context_data.reason": AttributeSpec(values=SUMMARY_REASONS | _DENIALS),

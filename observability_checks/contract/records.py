@@ -6,7 +6,7 @@ from typing import Final
 
 from opentelemetry.semconv.attributes import db_attributes as db
 
-from observability.signals import Attribute
+from observability.signals import Attribute, Swept
 from observability_checks.contract.attributes import EXCEPTION, LOGGER, SPAN_ID, TRACE_ID
 from observability_checks.contract.sources import SERVICES, Source
 
@@ -59,6 +59,14 @@ RECORDS: Final = (
         has=_OF_A_TENANT
         | _AUDITED
         | _context("document_id", "file_size", "file_type", "summary_source", "duration"),
+    ),
+    _record(
+        *("upload repeated", (Source.DOCUMENT_API,), "Upload repeated", "INFO"),
+        has=_OF_A_TENANT | _context("document_id", "duration"),
+    ),
+    _record(
+        *("leftovers swept", (Source.DOCUMENT_API,), "Leftovers of the storage swept", "INFO"),
+        has=_context(*Swept) | {Attribute.CORRELATION_ID},
     ),
     _record(
         *("document read", (Source.DOCUMENT_API,), "Document read", "INFO"),
