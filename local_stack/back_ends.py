@@ -114,6 +114,7 @@ class BackEnds:
                 f"-httpListenAddr={_address(port)}",
                 "-inmemoryDataFlushInterval=1s",  # what a kill -9 may cost
                 "-retentionPeriod=15d",
+                "-retention.maxDiskSpaceUsageBytes=4GiB",
             ),
             directory=CHECKOUT,
             probe=HttpProbe(port, "/health"),
