@@ -1,4 +1,7 @@
-"""Steady load, open-loop: uploads and reads of several clients, each request with an ID of its own and all accounted for."""
+"""Steady load, open-loop: uploads and reads of several clients, each request with an ID of its own and all accounted for.
+
+Half of the uploads have an Idempotency-Key, and are sent again until they are answered well.
+"""
 
 import asyncio
 import hashlib
@@ -9,7 +12,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import aiohttp
@@ -19,6 +22,8 @@ from observability.signals import CORRELATION_HEADER
 CLIENTS: Final = 4
 A_SECOND: Final = 20
 UPLOADS_SHARE: Final = 0.4
+KEYED_SHARE: Final = 0.5
+_AGAIN_SECONDS: Final = 0.5
 # Longer than anything behind nginx may take.
 PATIENCE_SECONDS: Final = 60
 NO_ANSWER: Final = 0
@@ -34,6 +39,8 @@ class Request:
     correlation_id: str
     at: float  # unix seconds
     document: int = 0
+    upload: str = ""  # what every try of one upload has in common
+    keyed: bool = False
     status: int = NO_ANSWER
     seconds: float = 0.0
 
@@ -45,8 +52,8 @@ class Request:
     @property
     def content(self) -> bytes:
         """What is uploaded: a text that no other upload has."""
-        words = hashlib.sha256(self.correlation_id.encode()).hexdigest()
-        return f"Document {self.correlation_id} is told from all others. It says {words}. ".encode() * 8
+        words = hashlib.sha256(self.upload.encode()).hexdigest()
+        return f"Document {self.upload} is told from all others. It says {words}. ".encode() * 8
 
 
 @dataclass(slots=True)
@@ -95,6 +102,7 @@ class _Sender:
         """Send until it is over, and wait for what is under way."""
         timeout = aiohttp.ClientTimeout(total=PATIENCE_SECONDS)
         async with aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(limit=0)) as session:
+            session._retry_connection = False
             started, under_way = time.monotonic(), []
             for number in itertools.count():
                 await asyncio.sleep(max(0.0, started + number / A_SECOND - time.monotonic()))
@@ -102,18 +110,34 @@ class _Sender:
                     break
                 request = self._next()
                 self._load.requests.append(request)
-                under_way.append(asyncio.create_task(self._exchange(session, request)))
+                under_way.append(asyncio.create_task(self._until_well(session, request)))
             await asyncio.gather(*under_way)
+
+    async def _until_well(self, session: aiohttp.ClientSession, request: Request) -> None:
+        """Send a request, and one with a key again and again, as long as there is load."""
+        await self._exchange(session, request)
+        while request.keyed and not request.answered_well and not self._over.is_set():
+            await asyncio.sleep(_AGAIN_SECONDS)
+            request = replace(
+                request, correlation_id=str(uuid.uuid4()), at=time.time(), status=NO_ANSWER, document=0
+            )
+            self._load.requests.append(request)
+            await self._exchange(session, request)
 
     def _next(self) -> Request:
         if not self._stored or self._random.random() < UPLOADS_SHARE:
-            return Request("PUT", next(self._clients), str(uuid.uuid4()), time.time())
+            upload, keyed = str(uuid.uuid4()), self._random.random() < KEYED_SHARE
+            return Request(
+                "PUT", next(self._clients), str(uuid.uuid4()), time.time(), upload=upload, keyed=keyed
+            )
         asked = self._random.choice(self._stored)
         return Request("GET", asked.client, str(uuid.uuid4()), time.time(), document=asked.document)
 
     async def _exchange(self, session: aiohttp.ClientSession, request: Request) -> None:
         started = time.monotonic()
         headers = {CORRELATION_HEADER: request.correlation_id}
+        if request.keyed:
+            headers["Idempotency-Key"] = request.upload
         url, form = f"{self._url}/clients/{request.client}/documents/{request.document}", None
         if request.method == "PUT":
             url, form = f"{self._url}/clients/{request.client}/upload-document", aiohttp.FormData()

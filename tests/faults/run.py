@@ -22,7 +22,7 @@ BEFORE_SECONDS: Final = 5.0
 AFTER_SECONDS: Final = 20.0
 # A request that takes longer is none that is well again.
 QUICK_SECONDS: Final = 1.0
-_ARRIVES_SECONDS: Final = 30.0
+_ARRIVES_SECONDS: Final = 120.0
 _CALM_SECONDS: Final = 120.0
 _FIRING: Final = 'ALERTS{alertstate="firing"}'
 

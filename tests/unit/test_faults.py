@@ -15,7 +15,8 @@ from tests.faults.report import HEAD, table
 from tests.faults.run import Outcome, recovery
 from tests.faults.telemetry import Missing
 
-UPLOAD = Request("PUT", "run-0", "0f8fad5b-d9cb-469f-a165-70867728950e", at=10.0, document=1, status=200)
+ID = "0f8fad5b-d9cb-469f-a165-70867728950e"
+UPLOAD = Request("PUT", "run-0", ID, at=10.0, document=1, upload="an upload", status=200)
 DIGEST = hashlib.sha256(UPLOAD.content).hexdigest()
 ROW = Row("run-0", 1, DIGEST, "folder/name")
 
