@@ -99,7 +99,7 @@ RECORDS: Final = (
     # Health, start and end, libraries.
     _record(
         *("remark", SERVICES, "(?s).*", "DEBUG", "INFO", "WARNING", "CRITICAL"),
-        may_have=_OF_A_SPAN,
+        may_have=_OF_A_TENANT,
     ),
     _record(
         *("edge", (Source.NGINX,), r"\S+ \S+ \d{1,3}", "INFO", "WARNING", "ERROR"),
