@@ -4,6 +4,7 @@
 #   ./run-tests.sh                  the gates, then every test
 #   ./run-tests.sh ARGUMENTS...     pytest with these arguments, without the gates
 #   ./run-tests.sh --faults ...     breaks a stack under load in every way, and prints what became of it (--help says more)
+#   ./run-tests.sh --fuzz [INPUTS]  sends bad input, 10,000 requests of it, and schemathesis's, and counts the answers
 set -euo pipefail
 
 CHECKOUT="$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd -P)"
@@ -18,6 +19,9 @@ main() {
         gates
     elif [[ "$1" == --faults ]]; then
         exec "$VENV/bin/python" -m tests.faults "${@:2}"
+    elif [[ "$1" == --fuzz ]]; then
+        export FUZZ_INPUTS="${2:-10000}"
+        set -- tests/fuzz
     fi
     exec "$VENV/bin/python" -m pytest "$@"
 }

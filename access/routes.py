@@ -50,13 +50,21 @@ class GuardedRoute(DirectRoute):
         await super()._serve(scope, receive, send)
 
 
-def describe_security(app: FastAPI, schemes: Mapping[str, Any]) -> None:
-    """Put the security schemes that routes name into the OpenAPI document (FastAPI: Extending OpenAPI)."""
+def describe_security(app: FastAPI, schemes: Mapping[str, Any], *, asked_for: bool) -> None:
+    """Put the security schemes that routes name into the OpenAPI document (FastAPI: Extending OpenAPI).
+
+    Where nobody is asked for a credential, the document does not say so either.
+    """
     generate = app.openapi
 
     def openapi() -> dict[str, Any]:
         document = generate()
-        document.setdefault("components", {})["securitySchemes"] = dict(schemes)
+        if asked_for:
+            document.setdefault("components", {})["securitySchemes"] = dict(schemes)
+            return document
+        for methods in document["paths"].values():
+            for operation in methods.values():
+                operation.pop("security", None)
         return document
 
     app.openapi = openapi  # type: ignore[method-assign]

@@ -26,6 +26,7 @@ from observability import (
     watched_event_loop,
 )
 from observability.database import DatabaseTelemetry
+from observability.openapi import describe_answers
 from observability.service import load_settings
 
 
@@ -53,11 +54,13 @@ def create_app(settings: DataStoreSettings | None = None, telemetry: Telemetry |
         title="robin data store",
         version=VERSION,
         lifespan=lifespan,
+        redirect_slashes=False,  # to where the client's header Host says, and without a body
         # FastAPI's own OpenTelemetry would make every span and metric a second time.
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     install_problem_handlers(app)
-    describe_security(app, SECURITY_SCHEMES)
+    describe_security(app, SECURITY_SCHEMES, asked_for=settings.service_token is not None)
+    describe_answers(app)
     probing = health.health_router(
         health.DatabaseProbe(requests, probes),
         telemetry,

@@ -15,7 +15,7 @@ class DeclaredBodyLimit:
     """Refuses a body that is announced as too long, before any of it is read.
 
     The route's own max_body_size counts a body that comes without Content-Length; an announced one it would answer in
-    plain text.
+    plain text, so every route has this same limit.
     """
 
     def __init__(self, app: ASGIApp, *, max_bytes: int) -> None:

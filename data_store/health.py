@@ -18,6 +18,7 @@ from observability import Telemetry, run_checks
 from observability.database import Connection, Statement
 from observability.fields import Timestamp
 from observability.health import Check, SingleFlight, overall, status_code
+from observability.openapi import problems
 from observability.signals import HealthStatus
 
 DATABASE: Final = "database"
@@ -122,7 +123,11 @@ def health_router(
     """Return the health endpoint on this probe."""
     router = APIRouter(tags=["health"])
 
-    @router.get("/health", responses={503: {"model": Health}}, openapi_extra=needs(Permission.PUBLIC))
+    @router.get(
+        "/health",
+        responses={503: {"model": Health}, **problems(413)},
+        openapi_extra=needs(Permission.PUBLIC),
+    )
     async def health(response: Response) -> Health:
         """Say how the service is: 200 when it can serve, 503 when it cannot."""
         answer = asyncio.create_task(probe.ask())

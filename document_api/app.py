@@ -35,6 +35,7 @@ from observability import (
     install_problem_handlers,
     watched_event_loop,
 )
+from observability.openapi import describe_answers
 from observability.service import AuthMode, load_settings
 from observability.signals import DOCUMENT_STORAGE
 
@@ -100,11 +101,13 @@ def create_app(settings: DocumentApiSettings | None = None, telemetry: Telemetry
         title="robin document API",
         version=VERSION,
         lifespan=lifespan,
+        redirect_slashes=False,  # to where the client's header Host says, and without a body
         # FastAPI's own OpenTelemetry would make every span and metric a second time (docs/adr/0002).
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     install_problem_handlers(app)
-    describe_security(app, SECURITY_SCHEMES)
+    describe_security(app, SECURITY_SCHEMES, asked_for=settings.auth_mode is AuthMode.REQUIRED)
+    describe_answers(app)
     app.add_middleware(
         ObservabilityMiddleware,
         telemetry=telemetry,

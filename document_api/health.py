@@ -16,6 +16,7 @@ from document_api.settings import DocumentApiSettings
 from observability import Telemetry, run_checks
 from observability.fields import Timestamp
 from observability.health import overall, status_code
+from observability.openapi import problems
 from observability.service import AuthMode
 from observability.signals import HealthStatus
 
@@ -70,7 +71,10 @@ def _probe(request: Request) -> HealthProbe:
 @router.get(
     "/health",
     openapi_extra=needs(Permission.PUBLIC),
-    responses={503: {"model": Health, "description": "A component is unhealthy"}},
+    responses={
+        503: {"model": Health | PublicHealth, "description": "A component is unhealthy"},
+        **problems(400, 401, 429),
+    },
 )
 async def get_health(
     probe: Annotated[HealthProbe, Depends(_probe)], request: Request, response: Response

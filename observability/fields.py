@@ -7,6 +7,7 @@ from fastapi import Path
 from pydantic import PlainSerializer
 
 INT64_MAX: Final = 2**63 - 1  # PostgreSQL's bigint
+JSON_INTEGER_MAX: Final = 2**53 - 1  # every reader of JSON keeps it (RFC 8259, 6), OpenAPI documents too
 
 DocumentId = Annotated[int, Path(ge=1, le=INT64_MAX, description="The document's number")]
 

@@ -98,11 +98,16 @@ def is_server_error(error: BaseException) -> bool:
     return not isinstance(error, ClientDisconnect)
 
 
+def title_of(status: int) -> str:
+    """Return the title of a status, the same on every Python."""
+    return _TITLES.get(status) or HTTPStatus(status).phrase
+
+
 def problem_body(status: int, detail: str, **members: object) -> dict[str, Any]:
     """Return the members of a problem document; `members` are extensions."""
     return {
         "type": "about:blank",
-        "title": _TITLES.get(status) or HTTPStatus(status).phrase,
+        "title": title_of(status),
         "status": status,
         "detail": detail,
         "correlation_id": current_correlation_id(),

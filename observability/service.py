@@ -15,6 +15,7 @@ from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_va
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from observability import server
+from observability.protocol import ProblemProtocol
 from observability.sampling import KeptTraces, TraceSampling
 
 USAGE_ERROR: Final = 2
@@ -246,6 +247,8 @@ def serve(app_factory: str, settings: ServiceSettings) -> None:
         app_factory,
         factory=True,
         workers=settings.workers,
+        http=ProblemProtocol,
+        ws="none",
         log_config=None,  # logging is ours: observability.logs
         access_log=False,  # the middleware writes the one line of each request
         server_header=False,

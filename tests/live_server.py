@@ -9,6 +9,7 @@ from typing import Final
 import uvicorn
 from starlette.types import ASGIApp
 
+from observability.protocol import ProblemProtocol
 from tests.waiting import eventually
 
 _SECONDS: Final = 20.0
@@ -19,7 +20,15 @@ def served(app: ASGIApp) -> Iterator[str]:
     """Serve the app on a free port of this machine and lend its URL; the lifespan runs around it."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         server = uvicorn.Server(
-            uvicorn.Config(app, log_config=None, access_log=False, reset_contextvars=True)
+            uvicorn.Config(
+                app,
+                http=ProblemProtocol,
+                ws="none",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                reset_contextvars=True,
+            )
         )
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()

@@ -7,12 +7,13 @@ from fastapi import APIRouter, Response
 from access.roles import Permission
 from access.routes import GuardedRoute, needs
 from access.service_token import SCHEME
+from data_store.body_limit import MAX_BODY_BYTES
 from data_store.credentials.repository import PrincipalRepository
 from data_store.credentials.schemas import KeyClaim, Principal, SubjectClaim
 from observability import NotFound
+from observability.openapi import problems
 from observability.signals import PRINCIPAL_BY_KEY_ROUTE, PRINCIPAL_BY_SUBJECT_ROUTE
 
-_MAX_BODY_BYTES: Final = 8192
 _FOR_SERVICES: Final = needs(Permission.BE_A_SERVICE, SCHEME)
 
 
@@ -30,7 +31,8 @@ def principals_router(principals: PrincipalRepository, *, cache_seconds: float) 
     @router.post(
         PRINCIPAL_BY_KEY_ROUTE,
         response_model=Principal,
-        max_body_size=_MAX_BODY_BYTES,
+        responses=problems(400, 401, 404, 413, 422, 503),
+        max_body_size=MAX_BODY_BYTES,
         openapi_extra=_FOR_SERVICES,
     )
     async def principal_by_key(claim: KeyClaim) -> Response:
@@ -40,7 +42,8 @@ def principals_router(principals: PrincipalRepository, *, cache_seconds: float) 
     @router.post(
         PRINCIPAL_BY_SUBJECT_ROUTE,
         response_model=Principal,
-        max_body_size=_MAX_BODY_BYTES,
+        responses=problems(400, 401, 404, 413, 422, 503),
+        max_body_size=MAX_BODY_BYTES,
         openapi_extra=_FOR_SERVICES,
     )
     async def principal_by_subject(claim: SubjectClaim) -> Response:

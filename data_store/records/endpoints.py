@@ -13,6 +13,7 @@ from data_store.records.repository import DocumentRepository
 from data_store.records.schemas import Document, NewDocument, StorageKeys
 from observability import ClientId, NotFound, Problem
 from observability.fields import DocumentId
+from observability.openapi import problems
 from observability.signals import KNOWN_STORAGE_KEYS_ROUTE
 
 _FOR_SERVICES: Final = needs(Permission.BE_A_SERVICE, SCHEME)
@@ -28,7 +29,8 @@ def records_router(documents: DocumentRepository) -> APIRouter:
         status_code=201,
         response_model=Document,
         responses={
-            200: {"model": Document, "description": "The document that the same upload has made before"}
+            200: {"model": Document, "description": "The document that the same upload has made before"},
+            **problems(400, 401, 409, 413, 422, 503, 504),
         },
         max_body_size=MAX_BODY_BYTES,
         openapi_extra=_FOR_SERVICES,
@@ -38,7 +40,12 @@ def records_router(documents: DocumentRepository) -> APIRouter:
         added = await documents.add(client_id, document, actor=_actor(request))
         return _json(added.document, 200 if added.repeated else 201)
 
-    @router.get("/{doc_id}", response_model=Document, openapi_extra=_FOR_SERVICES)
+    @router.get(
+        "/{doc_id}",
+        response_model=Document,
+        responses=problems(401, 404, 413, 422, 503, 504),
+        openapi_extra=_FOR_SERVICES,
+    )
     async def get_document(client_id: ClientId, doc_id: DocumentId, request: Request) -> Response:
         """Return a document's record."""
         document = await documents.get(client_id, doc_id, actor=_actor(request))
@@ -56,6 +63,7 @@ def storage_keys_router(documents: DocumentRepository) -> APIRouter:
     @router.post(
         KNOWN_STORAGE_KEYS_ROUTE,
         response_model=StorageKeys,
+        responses=problems(400, 401, 413, 422, 503),
         max_body_size=MAX_BODY_BYTES,
         openapi_extra=_FOR_SERVICES,
     )

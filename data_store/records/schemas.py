@@ -1,10 +1,11 @@
 """What goes in and out of the records' endpoints."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic.config import JsonDict
 
-from observability.fields import INT64_MAX, Timestamp
+from observability.fields import JSON_INTEGER_MAX, Timestamp
 
 
 def _without_nul(value: str) -> str:
@@ -13,16 +14,34 @@ def _without_nul(value: str) -> str:
     return value
 
 
+def _as_integer(value: object) -> object:
+    """Return 50.0 as 50, which it is in JSON Schema."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 StoredText = Annotated[str, AfterValidator(_without_nul)]
+
+
+# What _summary_has_its_source holds, in the words of JSON Schema.
+_SUMMARY_HAS_ITS_SOURCE: Final[JsonDict] = {
+    "oneOf": [
+        {"properties": {"summary": {"type": "null"}, "summary_source": {"const": "none"}}},
+        {"properties": {"summary": {"type": "string"}, "summary_source": {"enum": ["extractive", "llm"]}}},
+    ]
+}
 
 
 class NewDocument(BaseModel):
     """What the document API knows of a document whose bytes it has stored."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(
+        extra="forbid", strict=True, frozen=True, json_schema_extra=_SUMMARY_HAS_ITS_SOURCE
+    )
 
     filename: StoredText = Field(min_length=1, max_length=255)
-    file_size: int = Field(gt=0, le=INT64_MAX, description="Bytes")
+    file_size: Annotated[int, BeforeValidator(_as_integer)] = Field(
+        gt=0, le=JSON_INTEGER_MAX, description="Bytes"
+    )
     file_type: StoredText = Field(
         min_length=1, max_length=255, description="Media type", examples=["text/plain"]
     )

@@ -15,10 +15,10 @@ from document_api.identity.credentials import SECURITY_SCHEMES
 from document_api.identity.limits import TenantLimits
 from observability import ClientId
 from observability.fields import DocumentId
+from observability.openapi import problems
 
 router = APIRouter(prefix="/clients/{client_id}", tags=["documents"], route_class=GuardedRoute)
 
-_PROBLEM: Final[dict[str, Any]] = {"content": {"application/problem+json": {}}}
 _MULTIPART_BODY: Final[dict[str, Any]] = {
     "requestBody": {
         "required": True,
@@ -27,7 +27,7 @@ _MULTIPART_BODY: Final[dict[str, Any]] = {
                 "schema": {
                     "type": "object",
                     "required": ["file"],
-                    "properties": {"file": {"type": "string", "format": "binary"}},
+                    "properties": {"file": {"type": "string", "format": "binary", "minLength": 1}},
                 }
             }
         },
@@ -65,7 +65,7 @@ def _documents(request: Request) -> DocumentService:
     response_model=UploadResponse,
     responses={
         200: {"headers": {REPLAYED_HEADER: _REPLAYED}},
-        **dict.fromkeys((400, 401, 403, 408, 409, 413, 415, 422, 429, 502, 503, 504, 507), _PROBLEM),
+        **problems(400, 401, 403, 408, 409, 413, 415, 422, 429, 502, 503, 504, 507),
     },
 )
 async def upload_document(client_id: ClientId, request: Request) -> Response:
@@ -88,7 +88,7 @@ async def upload_document(client_id: ClientId, request: Request) -> Response:
     "/documents/{doc_id}",
     openapi_extra=needs(Permission.READ_DOCUMENTS, *SECURITY_SCHEMES),
     response_model=Document,
-    responses=dict.fromkeys((400, 401, 403, 404, 422, 429, 502, 503, 504), _PROBLEM),
+    responses=problems(400, 401, 403, 404, 422, 429, 502, 503, 504),
 )
 async def get_document(client_id: ClientId, doc_id: DocumentId, request: Request) -> Response:
     """Return a document's metadata with its summary; another client's document is not found."""

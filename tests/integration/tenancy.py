@@ -64,9 +64,8 @@ class System:
         """Upload a document for a client."""
         return self.api.put(
             f"/clients/{client}/upload-document",
-            files={"file": ("note.txt", TEXT, "text/plain")},
             headers=headers,
-            **more,
+            **{"files": {"file": ("note.txt", TEXT, "text/plain")}, **more},
         )
 
     def key(self, name: str) -> dict[str, str]:
@@ -94,12 +93,18 @@ class System:
 
 @contextmanager
 def running_system(
-    postgresql: PostgreSQL, database: str, folder: Path, telemetry: TelemetrySpy, **settings: Any
+    postgresql: PostgreSQL,
+    database: str,
+    folder: Path,
+    telemetry: TelemetrySpy,
+    *,
+    auth_mode: AuthMode = AuthMode.REQUIRED,
+    **settings: Any,
 ) -> Iterator[System]:
-    """Run both services with AUTH_MODE=required on a fresh database with two clients and a user of every kind."""
+    """Run both services on a fresh database with two clients and a user of every kind; they ask who sends a request."""
     key_file = folder / "jwks.json"
     key_file.write_text(jwks())
-    shared = {"auth_mode": AuthMode.REQUIRED, "service_token": SecretStr(SERVICE_TOKEN)}
+    shared = {"auth_mode": auth_mode, "service_token": SecretStr(SERVICE_TOKEN)}
     with ExitStack() as stack:
         store = stack.enter_context(
             data_store_on(postgresql.url(database), telemetry, api_key_pepper=SecretStr(PEPPER), **shared)

@@ -121,6 +121,13 @@ def test_a_disabled_client_keeps_no_operator_out(store: httpx.Client, sql: Sql) 
     assert by_subject(store, "ops").status_code == 200
 
 
+@pytest.mark.parametrize("path", ["/principals/by-key", "/principals/by-subject"])
+def test_a_claim_that_is_far_too_long_is_a_problem_too(store: httpx.Client, path: str) -> None:
+    """Whether that is found by its fields or before it is read."""
+    assert_problem(store.post(path, json={"subject": "a" * 100_000}), 422)
+    assert_problem(store.post(path, json={"subject": "a" * 3_000_000}), 413)
+
+
 @pytest.mark.parametrize(
     ("path", "body"),
     [

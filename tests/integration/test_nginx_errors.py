@@ -96,6 +96,8 @@ class TestOwnErrors:
             (b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\nHost: r\r\n\r\n", 414),
             (b"GET /health HTTP/1.1\r\nHost: r\r\nX-Long: " + b"a" * 9000 + b"\r\n\r\n", 431),
             (b"PUT /health HTTP/1.1\r\nHost: r\r\nTransfer-Encoding: gzip\r\n\r\n", 501),
+            (b"PUT /nothing HTTP/1.1\r\nHost: r\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", 400),
+            (b"FOO /nothing HTTP/1.1\r\nHost: r\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", 400),
         ],
     )
     def test_broken_requests_get_a_problem(self, edge: Edge, request_bytes: bytes, status: int) -> None:
