@@ -153,9 +153,8 @@ def traffic(
             crowd(Api(http, url))
             # Their metrics are told twice a second.
             eventually(lambda: url_known(stack, http, url), "its metrics arrive", seconds=SECONDS)
-    with service(
-        stack, "document_api", **{**settings, "DATA_STORE_URL": f"http://127.0.0.1:{free_port()}"}
-    ) as url:
+    lonely = {"DATA_STORE_URL": f"http://127.0.0.1:{free_port()}", "DATA_STORE_DEADLINE_SECONDS": "1"}
+    with service(stack, "document_api", **{**settings, **lonely}) as url:
         # Until it does not even ask any more.
         alone = [Api(http, url).upload("contract", "alone.txt", REPORT).exchange.status for _ in range(8)]
     assert [told.exchange.status, untold.exchange.status, *alone] == [200, 200, *[503] * 8]
