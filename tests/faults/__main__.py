@@ -8,7 +8,7 @@ import httpx
 from tests.e2e.conftest import running_stack
 from tests.faults.catalogue import FAULTS, Fault
 from tests.faults.report import table
-from tests.faults.run import Outcome, calm, run
+from tests.faults.run import Outcome, run
 
 # Alerting 40 times faster, so that what would fire does within the time that is watched.
 SETTINGS = {"ALERT_SPEEDUP": "40"}
@@ -38,7 +38,6 @@ def _run_all(chosen: list[Fault]) -> list[Outcome]:
     with running_stack(SETTINGS) as stack, httpx.Client(timeout=60, trust_env=False) as http:
         for fault in chosen:
             print(f"... {fault.name}", file=sys.stderr, flush=True)
-            calm(stack, http)
             outcomes.append(run(fault, stack, http))
             print(
                 table(outcomes[-1:]).splitlines()[-1],

@@ -54,6 +54,7 @@ def run(fault: Fault, stack: RunningStack, http: httpx.Client, *, after: float =
     """Let a fault happen under load, and look at everything afterwards."""
     name = re.sub("[^a-z0-9]+", "-", fault.name.lower()).strip("-")
     with fault.around(stack):
+        from_before = _calm(stack, http)
         began = time.time()
         with steady(stack.endpoints["nginx"], f"{name}-{began:.0f}") as load:
             time.sleep(BEFORE_SECONDS)
@@ -62,11 +63,12 @@ def run(fault: Fault, stack: RunningStack, http: httpx.Client, *, after: float =
                 time.sleep(fault.seconds)
             over = time.time() if fault.seconds else struck
             time.sleep(after)
-        return _looked_at(fault, stack, http, load=load, began=began, over=over)
+        alerts = _alerts(stack, http, began) - from_before
+        return _looked_at(fault, stack, http, load=load, over=over, alerts=alerts)
 
 
 def _looked_at(
-    fault: Fault, stack: RunningStack, http: httpx.Client, *, load: Load, began: float, over: float
+    fault: Fault, stack: RunningStack, http: httpx.Client, *, load: Load, over: float, alerts: frozenset[str]
 ) -> Outcome:
     left = _missing_at_last(stack, http, load)
     with (
@@ -82,7 +84,7 @@ def _looked_at(
         recovered_seconds=recovery(load, over),
         documents=found,
         missing=left,
-        alerts=_alerts(stack, http, began),
+        alerts=tuple(sorted(alerts)),
         hidden=fault.hidden,
     )
 
@@ -116,18 +118,20 @@ def _missing_at_last(stack: RunningStack, http: httpx.Client, load: Load) -> Mis
     return found
 
 
-def calm(stack: RunningStack, http: httpx.Client) -> None:
-    """Wait until no alert fires, so that those that will are this fault's."""
-    eventually(lambda: not _asked(stack, http, _FIRING), "no alert fires", seconds=_CALM_SECONDS)
+def _calm(stack: RunningStack, http: httpx.Client) -> frozenset[str]:
+    """Wait until no alert fires, so that those that will are this fault's; return what does not end in time."""
+    with suppress(AssertionError):
+        eventually(lambda: not _asked(stack, http, _FIRING), seconds=_CALM_SECONDS)
+    return frozenset(_asked(stack, http, _FIRING))
 
 
-def _alerts(stack: RunningStack, http: httpx.Client, since: float) -> tuple[str, ...]:
+def _alerts(stack: RunningStack, http: httpx.Client, since: float) -> frozenset[str]:
     """Return the names of the alerts that fired since."""
     return _asked(stack, http, f"max_over_time({_FIRING}[{time.time() - since:.0f}s])")
 
 
-def _asked(stack: RunningStack, http: httpx.Client, query: str) -> tuple[str, ...]:
+def _asked(stack: RunningStack, http: httpx.Client, query: str) -> frozenset[str]:
     """Return the names of the alerts that a query finds."""
     answer = http.get(f"{stack.endpoints['prometheus']}/api/v1/query", params={"query": query})
     found = answer.raise_for_status().json()["data"]["result"]
-    return tuple(sorted({each["metric"]["alertname"] for each in found}))
+    return frozenset(each["metric"]["alertname"] for each in found)
