@@ -13,6 +13,6 @@ SHORT = ("kill -9 of one document_api", "kill -9 of data_store", "kill -9 of the
 @pytest.mark.parametrize("fault", [fault for fault in FAULTS if fault.name in SHORT], ids=lambda f: f.name)
 def test_what_was_acknowledged_survives(stack: RunningStack, http: httpx.Client, fault: Fault) -> None:
     """Nothing is lost, torn or there twice, and all is well again without a hand."""
-    outcome = run(fault, stack, http, after=8)
+    outcome = run(fault, stack, http, after=8, calm=0)
     assert outcome.broken == []
     assert outcome.documents.acknowledged > 20

@@ -23,7 +23,7 @@ AFTER_SECONDS: Final = 20.0
 # A request that takes longer is none that is well again.
 QUICK_SECONDS: Final = 1.0
 _ARRIVES_SECONDS: Final = 120.0
-_CALM_SECONDS: Final = 120.0
+CALM_SECONDS: Final = 120.0
 _FIRING: Final = 'ALERTS{alertstate="firing"}'
 
 
@@ -50,11 +50,18 @@ class Outcome:
         return [*self.documents.broken, *late, *noticed]
 
 
-def run(fault: Fault, stack: RunningStack, http: httpx.Client, *, after: float = AFTER_SECONDS) -> Outcome:
+def run(
+    fault: Fault,
+    stack: RunningStack,
+    http: httpx.Client,
+    *,
+    after: float = AFTER_SECONDS,
+    calm: float = CALM_SECONDS,
+) -> Outcome:
     """Let a fault happen under load, and look at everything afterwards."""
     name = re.sub("[^a-z0-9]+", "-", fault.name.lower()).strip("-")
     with fault.around(stack):
-        from_before = _calm(stack, http)
+        from_before = _calm(stack, http, calm)
         began = time.time()
         with steady(stack.endpoints["nginx"], f"{name}-{began:.0f}") as load:
             time.sleep(BEFORE_SECONDS)
@@ -118,10 +125,10 @@ def _missing_at_last(stack: RunningStack, http: httpx.Client, load: Load) -> Mis
     return found
 
 
-def _calm(stack: RunningStack, http: httpx.Client) -> frozenset[str]:
+def _calm(stack: RunningStack, http: httpx.Client, seconds: float) -> frozenset[str]:
     """Wait until no alert fires, so that those that will are this fault's; return what does not end in time."""
     with suppress(AssertionError):
-        eventually(lambda: not _asked(stack, http, _FIRING), seconds=_CALM_SECONDS)
+        eventually(lambda: not _asked(stack, http, _FIRING), seconds=seconds)
     return frozenset(_asked(stack, http, _FIRING))
 
 
