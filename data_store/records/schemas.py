@@ -8,9 +8,14 @@ from pydantic.config import JsonDict
 from observability.fields import JSON_INTEGER_MAX, Timestamp
 
 
-def _without_nul(value: str) -> str:
+def _storable(value: str) -> str:
+    """Return a text that PostgreSQL can store; pydantic lets surrogates pass where it has no length to count."""
     if "\0" in value:
         raise ValueError("must not contain NUL characters: PostgreSQL cannot store them")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ValueError("must not contain surrogates: they are no characters") from None
     return value
 
 
@@ -19,7 +24,7 @@ def _as_integer(value: object) -> object:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-StoredText = Annotated[str, AfterValidator(_without_nul)]
+StoredText = Annotated[str, AfterValidator(_storable), Field(json_schema_extra={"pattern": "^[^\\x00]*$"})]
 
 
 # What _summary_has_its_source holds, in the words of JSON Schema.

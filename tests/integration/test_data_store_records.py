@@ -143,6 +143,17 @@ def test_a_record_with_a_wrong_value_is_refused_by_name(
     untouched.assert_empty()
 
 
+@pytest.mark.parametrize("written", [b'"\\ud800"', b'"\xed\xa0\x80"'], ids=["escaped", "as bytes"])
+@pytest.mark.parametrize("field", ["filename", "summary", "summary_reason"])
+def test_half_a_character_is_refused_by_name(untouched: Untouched, field: str, written: bytes) -> None:
+    """Python's JSON lets surrogates pass; UTF-8, and so PostgreSQL, knows none."""
+    body = json.dumps({**DOCUMENT, field: "HERE"}).encode().replace(b'"HERE"', written)
+    headers = {"Content-Type": "application/json"}
+    problem = assert_problem(untouched.client.post(DOCUMENTS, content=body, headers=headers), 422)
+    assert field in problem["detail"]
+    untouched.assert_empty()
+
+
 @pytest.mark.parametrize("field", list(DOCUMENT))
 def test_a_record_without_one_of_its_fields_is_refused_by_name(untouched: Untouched, field: str) -> None:
     """Every field has to be said, even a null one."""
