@@ -1,7 +1,7 @@
 """uvicorn that ends without losing a request: what was sent to it before its listening socket closed is answered.
 
 On SIGTERM it goes on accepting while it asks for no more on the connections that it has; when nobody can be about to
-send on one of those, it lets no new handshake begin, takes what waits to be accepted, and finishes (docs/adr/0018).
+send on one of those, it lets no new handshake begin, takes what waits to be accepted, and finishes (docs/adr/0021).
 """
 
 import asyncio

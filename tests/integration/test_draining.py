@@ -118,7 +118,7 @@ class Askers:
     def __enter__(self) -> Self:
         for thread in self._threads:
             thread.start()
-        eventually(lambda: self.results["answered"] > 100, "they are answered")
+        eventually(lambda: self.results["answered"] > 100, "they are answered", seconds=SECONDS)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -155,7 +155,7 @@ def test_sigterm_under_load_loses_no_request(tmp_path: Path, workers: str, *, ke
     with running(tmp_path, free_port(), WORKERS=workers) as service:
         with Askers(service, 16, keep_alive=keep_alive) as askers:
             service.end()
-            eventually(lambda: askers.results["refused"] > 16, "the port is closed")
+            eventually(lambda: askers.results["refused"] > 16, "the port is closed", seconds=SECONDS)
 
         assert askers.lost() == []
 
