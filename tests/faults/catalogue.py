@@ -144,10 +144,9 @@ def _small_disk(stack: RunningStack) -> Iterator[None]:
 def _full(stack: RunningStack) -> Iterator[None]:
     """Use all of the disk."""
     ballast = stack.state / "uploads" / "ballast"
-    with ballast.open("wb") as file, suppress(OSError):
+    with ballast.open("wb", buffering=0) as file, suppress(OSError):
         while True:
             file.write(bytes(4096))
-            file.flush()
     try:
         yield
     finally:
