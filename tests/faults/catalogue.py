@@ -52,6 +52,7 @@ class Fault:
     seconds: float = 0.0
     around: Callable[[RunningStack], AbstractContextManager[None]] = _untouched
     hidden: bool = False
+    quick_seconds: float = 1.0  # a request that takes longer is none that is well again
 
 
 def kill(*pids: int) -> None:
@@ -162,13 +163,17 @@ def _no_connections(stack: RunningStack) -> Iterator[None]:
     """Take every connection that PostgreSQL has, those of the data store first."""
     port = int(stack.environment["POSTGRES_PORT"])
     url = database_url(port, service_password(State(stack.state)), SERVICE_ROLE)
-    mine: list[psycopg2.extensions.connection] = []
+    mine = [psycopg2.connect(url)]
+    mine[0].autocommit = True
     try:
-        with suppress(psycopg2.OperationalError):
-            while True:
+        while True:
+            try:
                 mine.append(psycopg2.connect(url))
+            except psycopg2.OperationalError:
                 with mine[0].cursor() as cursor:
                     cursor.execute(_END_OTHERS, ([each.info.backend_pid for each in mine],))
+                    if not cursor.rowcount:
+                        break
         yield
     finally:
         for connection in mine:
@@ -296,7 +301,7 @@ FAULTS: Final = (
     Fault("database locked", faults.locked_documents, seconds=10),
     Fault("database slow", _slow_database, seconds=10),
     Fault("PostgreSQL out of connections", _no_connections, seconds=10),
-    Fault("model hangs", _nothing, seconds=10, around=_model(hangs=True), hidden=True),
+    Fault("model hangs", _nothing, seconds=10, around=_model(hangs=True), hidden=True, quick_seconds=5),
     Fault("model answers garbage", _nothing, seconds=10, around=_model(hangs=False), hidden=True),
     Fault("three times too much", _overload, seconds=10),
     Fault("clients that send a byte a second", _byte_by_byte, seconds=40, hidden=True),

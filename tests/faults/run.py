@@ -20,8 +20,6 @@ from tests.waiting import eventually
 
 BEFORE_SECONDS: Final = 5.0
 AFTER_SECONDS: Final = 20.0
-# A request that takes longer is none that is well again.
-QUICK_SECONDS: Final = 1.0
 _ARRIVES_SECONDS: Final = 120.0
 CALM_SECONDS: Final = 120.0
 _FIRING: Final = 'ALERTS{alertstate="firing"}'
@@ -88,7 +86,7 @@ def _looked_at(
         requests=len(load.requests),
         statuses=dict(sorted(Counter(request.status for request in load.requests).items())),
         longest_seconds=max(request.seconds for request in load.requests),
-        recovered_seconds=recovery(load, over),
+        recovered_seconds=recovery(load, over, fault.quick_seconds),
         documents=found,
         missing=left,
         alerts=tuple(sorted(alerts)),
@@ -96,20 +94,22 @@ def _looked_at(
     )
 
 
-def recovery(load: Load, over: float) -> float | None:
+def recovery(load: Load, over: float, quick_seconds: float = 1.0) -> float | None:
     """Return the seconds from a moment until the last request was sent that was not answered well and quickly.
 
     None where requests fail to the very end.
     """
-    bad = [request.at for request in load.requests if request.at >= over and not _well(request)]
+    bad = [
+        request.at for request in load.requests if request.at >= over and not _well(request, quick_seconds)
+    ]
     if not bad:
         return 0.0
     last = max(bad)
     return last - over if any(request.at > last for request in load.requests) else None
 
 
-def _well(request: Request) -> bool:
-    return request.answered_well and request.seconds < QUICK_SECONDS
+def _well(request: Request, quick_seconds: float) -> bool:
+    return request.answered_well and request.seconds < quick_seconds
 
 
 def _missing_at_last(stack: RunningStack, http: httpx.Client, load: Load) -> Missing:
