@@ -177,7 +177,7 @@ class Collector:
     postgres_log: str
     http_port: int
     traces_port: int
-    configs: tuple[Path, ...] = (CONFIG,)
+    configs: tuple[Path | str, ...] = (CONFIG,)
     grpc_port: int = field(default_factory=free_port)
     health_port: int = field(default_factory=free_port)
     metrics_port: int = field(default_factory=free_port)

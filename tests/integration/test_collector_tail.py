@@ -12,7 +12,7 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import TraceServiceStub
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
-from opentelemetry.proto.trace.v1.trace_pb2 import Status
+from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from tests.collector import CONFIG, TAIL_CONFIG, Collector, Sink, running_sink, wait_for
 from tests.programs import binary
@@ -48,14 +48,24 @@ def collector(sink: Sink, tmp_path: Path) -> Iterator[Collector]:
 def send(collector: Collector, run: int, *, root: bool = True) -> None:
     """Send traces of every kind, each a request with a step in it."""
     request = ExportTraceServiceRequest()
+    scope = _scope(request)
+    for number in range(EACH * len(KINDS)):
+        _add_trace(scope.spans, (run << 32) + number + 1, KINDS[number % len(KINDS)], root=root)
+    _export(collector, request)
+
+
+def _scope(request: ExportTraceServiceRequest) -> Any:
+    """Add a place for spans of the document API."""
     resource = request.resource_spans.add()
     resource.resource.attributes.append(
         KeyValue(key="service.name", value=AnyValue(string_value="document-api"))
     )
     scope = resource.scope_spans.add()
     scope.scope.name = "robin.document-api"
-    for number in range(EACH * len(KINDS)):
-        _add_trace(scope.spans, (run << 32) + number + 1, KINDS[number % len(KINDS)], root=root)
+    return scope
+
+
+def _export(collector: Collector, request: ExportTraceServiceRequest) -> None:
     with grpc.insecure_channel(f"127.0.0.1:{collector.grpc_port}") as channel:
         TraceServiceStub(channel).Export(request, timeout=10)
 
@@ -67,6 +77,7 @@ def _add_trace(spans: Any, number: int, kind: str, *, root: bool) -> None:
         span_id=(2 * number).to_bytes(8, "big"),
         parent_span_id=b"" if root else (9).to_bytes(8, "big"),
         name=kind,
+        kind=Span.SPAN_KIND_SERVER,
         start_time_unix_nano=end - (2 * SECOND if kind == "slow" else SECOND // 100),
         end_time_unix_nano=end,
     )
@@ -148,6 +159,34 @@ def test_a_collector_that_is_killed_loses_what_it_had_not_decided_on(
     send(collector, 5)
     wait_for(lambda: kept(sink, 5) == WANTED, "the next ones are decided on")
     assert kept(sink, 4) == []
+
+
+def test_a_trace_whose_request_takes_longer_than_the_window_is_kept(sink: Sink, tmp_path: Path) -> None:
+    """A step ends long before the request does: nothing is known of it then, and it is slow by then."""
+    hurried = "yaml:processors::tail_sampling::decision_wait: 2s"
+    collector = Collector(
+        binary("otelcol"),
+        tmp_path,
+        str(tmp_path / "none.json"),
+        sink.http_port,
+        sink.traces_port,
+        configs=(CONFIG, TAIL_CONFIG, hurried),
+    )
+    collector.start()
+    request = ExportTraceServiceRequest()
+    scope = _scope(request)
+    scope.spans.add(
+        trace_id=((6 << 32) + 1).to_bytes(16, "big"),
+        span_id=b"\1" * 8,
+        parent_span_id=b"\2" * 8,
+        name="early",
+    )
+    _export(collector, request)
+    wait_for(lambda: kept(sink, 6) == ["early"], "what was early is kept")
+    send(collector, 6)  # the first of these traces is the same one, and plain
+    wait_for(lambda: len(kept(sink, 6)) >= len(WANTED) + 3, "the rest is kept")
+    collector.end()
+    assert kept(sink, 6) == sorted([*WANTED, "early", "plain", "plain step"])
 
 
 def test_the_files_are_valid_together() -> None:
