@@ -22,9 +22,9 @@ class DataStoreSettings(ServiceSettings):
 
     port: int = Field(8001, ge=1, le=65535, description="Port to listen on")
     requests_in_hand: int = Field(
-        64,
+        24,
         ge=1,
-        # More than two document_apis have in hand: what is too much is refused there, before a file is written for it.
+        # As much as two document_apis have in hand: what is too much is refused there, before a file is written for it.
         description="Requests that each process works on at once; others wait up to a second, and an eighth of those that may be open,"
         " with those whose body is still on its way; beyond, 503 with `Retry-After`",
     )

@@ -57,7 +57,7 @@ class Settings(BaseSettings):
     edge_requests_per_second: Annotated[int, Field(ge=1, le=100_000)] = 40
     edge_requests_per_second_per_address: Annotated[int, Field(ge=1, le=100_000)] = 200
     edge_connections_per_address: Annotated[int, Field(ge=1, le=65_535)] = 128
-    edge_connections_per_instance: Annotated[int, Field(ge=1, le=65_535)] = 256
+    edge_connections_per_instance: Annotated[int, Field(ge=1, le=65_535)] = 96
     grafana_url: str = "http://localhost:3000"
     runbook_url: str = ""  # none: where the stack's own Prometheus serves them
     alert_secrets_dir: Path = CHECKOUT / "secrets" / "alertmanager"

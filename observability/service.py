@@ -72,7 +72,7 @@ class ServiceSettings(BaseSettings):
         description="Resource attribute deployment.environment.name; that of `ENVIRONMENT` by default",
     )
     requests_in_hand: int = Field(
-        32,
+        12,
         ge=1,
         description="Requests that each process works on at once; others wait up to a second, and an eighth of those that may be open,"
         " with those whose body is still on its way; beyond, 503 with `Retry-After`",
