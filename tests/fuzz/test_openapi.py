@@ -9,6 +9,7 @@ from typing import Final
 
 import pytest
 
+from observability.service import AuthMode
 from tests.fuzz.inputs import INPUTS, LONG
 from tests.fuzz.target import Target
 from tests.integration.tenancy import SERVICE_TOKEN
@@ -24,6 +25,8 @@ def test_every_answer_is_as_documented(
     target: Target, service: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Statuses, media types, schemas, headers, and who is let in; valid requests are taken, others refused."""
+    if target.auth_mode is AuthMode.OPEN and service == "data_store" and not LONG:
+        pytest.skip("the data store is the same in both modes, but for its token: in the long form only")
     url, credential = {
         "document_api": (target.api.url, f"X-API-Key: {target.system.keys['writer']}"),
         "data_store": (target.store.url, f"Authorization: Bearer {SERVICE_TOKEN}"),
