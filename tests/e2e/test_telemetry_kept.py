@@ -24,7 +24,7 @@ WRITERS: Final = (Source.NGINX, Source.DOCUMENT_API, Source.DATA_STORE, Source.P
 BACK_ENDS: Final = ("jaeger", "prometheus", "victoria-logs")
 # Of requests: before the back ends go, before the collector is killed, until they are back, and after that.
 BEFORE, UNTIL_KILLED, AWAY, AFTER = 40, 120, 240, 40
-SECONDS: Final = 60
+SECONDS: Final = 120  # a slow disk takes its time for what waited
 _CORRELATION_ID: Final = re.compile(r"correlation_id='([0-9a-f-]{36})'")
 # What a killed collector had sent on and not yet ticked off is sent again: lines of nginx and PostgreSQL only.
 MOST_TWICE: Final = 50
