@@ -1,4 +1,7 @@
-"""`./run-tests.sh --faults [NAME...]`: breaks a stack of its own under load in every way, and prints what became of it."""
+"""`./run-tests.sh --faults [NAME...]`: breaks a stack of its own under load in every way, and prints what became of it.
+
+With --soak MINUTES it only sends requests, and looks whether what the processes hold grows.
+"""
 
 import argparse
 import sys
@@ -7,8 +10,11 @@ import httpx
 
 from tests.e2e.conftest import running_stack
 from tests.faults.catalogue import FAULTS, Fault
+from tests.faults.load import OK
 from tests.faults.report import table
 from tests.faults.run import Outcome, run
+from tests.faults.soak import soak
+from tests.faults.soak import table as table_of_soak
 
 # Alerting 40 times faster, so that what would fire does within the time that is watched.
 SETTINGS = {"ALERT_SPEEDUP": "40"}
@@ -19,7 +25,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="./run-tests.sh --faults", description=__doc__)
     parser.add_argument("name", nargs="*", help="part of a fault's name; none: all")
     parser.add_argument("--list", action="store_true", help="show the names of the faults")
+    parser.add_argument("--soak", type=float, metavar="MINUTES", help="only send requests, for so long")
     options = parser.parse_args()
+    if options.soak:
+        return _soak(options.soak * 60)
     chosen = [
         fault for fault in FAULTS if not options.name or any(part in fault.name for part in options.name)
     ]
@@ -31,6 +40,14 @@ def main() -> int:
     broken = [f"{outcome.fault}: {each}" for outcome in outcomes for each in outcome.broken]
     print(*broken, f"{len(broken)} promises broken", sep="\n")
     return 1 if broken else 0
+
+
+def _soak(seconds: float) -> int:
+    with running_stack({}) as stack:
+        found = soak(stack, seconds)
+    print(table_of_soak(found))
+    print(f"answers in {seconds:.0f} s: {dict(found.statuses)}", *found.broken, sep="\n")
+    return 1 if found.broken or set(found.statuses) != {OK} else 0
 
 
 def _run_all(chosen: list[Fault]) -> list[Outcome]:
