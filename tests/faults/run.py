@@ -21,6 +21,7 @@ from tests.waiting import eventually
 BEFORE_SECONDS: Final = 5.0
 AFTER_SECONDS: Final = 20.0
 _ARRIVES_SECONDS: Final = 120.0
+_SILENT_SECONDS: Final = 12.0  # more than twice the longest pause between two tries of the collector
 CALM_SECONDS: Final = 120.0
 _FIRING: Final = 'ALERTS{alertstate="firing"}'
 
@@ -114,12 +115,15 @@ def _well(request: Request, quick_seconds: float) -> bool:
 
 def _missing_at_last(stack: RunningStack, http: httpx.Client, load: Load) -> Missing:
     """Count what is missing once nothing more arrives."""
-    deadline, found = time.monotonic() + _ARRIVES_SECONDS, None
-    while time.monotonic() < deadline:
+    deadline, found, since = time.monotonic() + _ARRIVES_SECONDS, None, time.monotonic()
+    while time.monotonic() < deadline and time.monotonic() < since + _SILENT_SECONDS:
+        before = found
         with suppress(httpx.TransportError):
             found = missing(stack, http, load)
-            if not found.spans and not found.lines:
-                break
+        if found is not None and not found.spans and not found.lines:
+            break
+        if found is None or found != before:
+            since = time.monotonic()
         time.sleep(1)
     assert found is not None, "Jaeger or the log store does not answer"
     return found
