@@ -147,6 +147,7 @@ RECORD_ATTRIBUTES: Final[Mapping[str, AttributeSpec]] = {
     "context_data.document_id": _COUNT,
     "context_data.file_size": _BYTES,
     **{f"context_data.{outcome}": _COUNT for outcome in Swept},
+    **{f"context_data.{count}": _COUNT for count in ("refused", "in_hand", "open")},
     "context_data.file_type": _FILE_TYPE,
     "context_data.summary_source": _SOURCE,
     "context_data.reason": AttributeSpec(values=SUMMARY_REASONS | _DENIALS),

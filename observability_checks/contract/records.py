@@ -61,6 +61,10 @@ RECORDS: Final = (
         | _context("document_id", "file_size", "file_type", "summary_source", "duration"),
     ),
     _record(
+        *("overloaded", SERVICES, "Overloaded: requests are refused", "WARNING"),
+        has=_context("refused", "in_hand", "open"),
+    ),
+    _record(
         *("upload repeated", (Source.DOCUMENT_API,), "Upload repeated", "INFO"),
         has=_OF_A_TENANT | _context("document_id", "duration"),
     ),
