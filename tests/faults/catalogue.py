@@ -24,6 +24,7 @@ from local_stack.postgres import SERVICE_ROLE, database_url, service_password
 from local_stack.state import State
 from tests.e2e import faults
 from tests.e2e.conftest import RunningStack
+from tests.faults import clock
 from tests.waiting import eventually
 
 CHECKOUT: Final = Path(__file__).parents[2]
@@ -305,4 +306,5 @@ FAULTS: Final = (
     Fault("model answers garbage", _nothing, seconds=10, around=_model(hangs=False), hidden=True),
     Fault("three times too much", _overload, seconds=10),
     Fault("clients that send a byte a second", _byte_by_byte, seconds=40, hidden=True),
+    Fault("clock jumps an hour ahead, and back", clock.jump, seconds=15, around=clock.shiftable, hidden=True),
 )

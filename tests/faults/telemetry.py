@@ -58,7 +58,7 @@ def _spans(stack: RunningStack, http: httpx.Client, since: float) -> Counter[str
             "service": Source.DOCUMENT_API.value,
             "limit": _MOST,
             "start": int(since * 1e6),
-            "end": int((since + 3600) * 1e6),
+            "end": int((since + 2 * 3600) * 1e6),  # a clock may have jumped by an hour
         },
     )
     answer.raise_for_status()
