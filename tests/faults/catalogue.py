@@ -45,7 +45,8 @@ def _untouched(_stack: RunningStack) -> AbstractContextManager[None]:
 class Fault:
     """What is done to a stack under load, `seconds` long; `around` is prepared before the load and mended after all checks.
 
-    Clients must not notice what is `hidden`: every request is answered well.
+    Clients must not notice what is `hidden`: every request is answered well, and its telemetry is complete, unless the
+    fault `loses_telemetry`, as that of a store's or a service's last second.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Fault:
     seconds: float = 0.0
     around: Callable[[RunningStack], AbstractContextManager[None]] = _untouched
     hidden: bool = False
+    loses_telemetry: bool = False
     quick_seconds: float = 1.0  # a request that takes longer is none that is well again
 
 
@@ -294,7 +296,7 @@ FAULTS: Final = (
     Fault("kill -9 of the collector", _kills("collector"), hidden=True),
     Fault("kill -9 of Jaeger", _kills("jaeger"), hidden=True),
     Fault("kill -9 of Prometheus", _kills("prometheus"), hidden=True),
-    Fault("kill -9 of the log store", _kills("logs"), hidden=True),
+    Fault("kill -9 of the log store", _kills("logs"), hidden=True, loses_telemetry=True),
     Fault("kill -9 of nginx", _kills("nginx")),
     Fault("back ends away for 20 s, collector killed meanwhile", _back_ends_away, hidden=True),
     Fault("rolling restart", _rolling_restart, hidden=True),

@@ -20,6 +20,7 @@ from tests.waiting import eventually
 
 BEFORE_SECONDS: Final = 5.0
 AFTER_SECONDS: Final = 20.0
+RECOVERS_SECONDS: Final = 15.0
 _ARRIVES_SECONDS: Final = 120.0
 _SILENT_SECONDS: Final = 12.0  # more than twice the longest pause between two tries of the collector
 CALM_SECONDS: Final = 120.0
@@ -39,14 +40,18 @@ class Outcome:
     missing: Missing
     alerts: tuple[str, ...]
     hidden: bool
+    loses_telemetry: bool = False
 
     @property
     def broken(self) -> list[str]:
         """Return every promise that was not kept."""
-        late = [] if self.recovered_seconds is not None else [f"not well again within {AFTER_SECONDS:.0f} s"]
+        well = self.recovered_seconds is not None and self.recovered_seconds <= RECOVERS_SECONDS
+        late = [] if well else [f"not well again within {RECOVERS_SECONDS:.0f} s"]
         failed = sum(count for status, count in self.statuses.items() if status != OK) if self.hidden else 0
         noticed = [f"{failed} requests failed, and none should have"] if failed else []
-        return [*self.documents.broken, *late, *noticed]
+        unseen = self.missing.spans + self.missing.lines if self.hidden and not self.loses_telemetry else 0
+        untold = [f"{unseen} spans and lines are missing, and none should be"] if unseen else []
+        return [*self.documents.broken, *late, *noticed, *untold]
 
 
 def run(
@@ -92,6 +97,7 @@ def _looked_at(
         missing=left,
         alerts=tuple(sorted(alerts)),
         hidden=fault.hidden,
+        loses_telemetry=fault.loses_telemetry,
     )
 
 

@@ -137,8 +137,18 @@ def outcome(**more: Any) -> Outcome:
     ("more", "broken"),
     [
         ({}, []),
-        ({"recovered_seconds": None}, ["not well again within 20 s"]),
+        ({"recovered_seconds": None}, ["not well again within 15 s"]),
+        ({"recovered_seconds": 15.1}, ["not well again within 15 s"]),
         ({"hidden": True}, ["1 requests failed, and none should have"]),
+        (
+            {"hidden": True, "statuses": {200: 2}, "missing": Missing(1, 12, 2, 4)},
+            ["3 spans and lines are missing, and none should be"],
+        ),
+        (
+            {"hidden": True, "loses_telemetry": True, "statuses": {200: 2}, "missing": Missing(1, 12, 2, 4)},
+            [],
+        ),
+        ({"missing": Missing(1, 12, 2, 4)}, []),
         ({"documents": Documents(1, ["lost"], ["torn"], ["twice"])}, ["lost", "torn", "twice"]),
     ],
 )
