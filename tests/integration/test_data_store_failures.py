@@ -151,7 +151,13 @@ def test_who_finds_the_line_for_a_connection_full_is_told_at_once(
     database_url: str, telemetry: TelemetrySpy, lock: psycopg2.extensions.connection
 ) -> None:
     """One has the connection, 32 wait for it, and nobody's patience has an end here: all others are 503, and count."""
-    settings = {"database_pool_size": 1, "database_pool_timeout_seconds": 60}
+    settings = {
+        "requests_in_hand": 40,  # so that the line is what is full
+        "database_pool_size": 1,
+        "database_pool_timeout_seconds": 60,
+        "lock_timeout_seconds": 30,
+        "statement_timeout_seconds": 60,
+    }
     with data_store_on(database_url, telemetry, **settings) as client, ThreadPoolExecutor(40) as threads:
         asked = [threads.submit(client.get, f"{DOCUMENTS}/1") for _ in range(40)]
         eventually(lambda: telemetry.series(DATABASE_POOL_EXHAUSTED) == {(): 7})
