@@ -12,6 +12,7 @@ from document_api.documents.store_client import Known
 from document_api.identity.limits import TooManyRequests
 from document_api.turns import LineFullError, NoTurnError, Turns
 from observability import Unavailable
+from observability.admission import set_aside
 
 # The data store has other things to do.
 _ASKED_AT_ONCE: Final = 2
@@ -48,5 +49,6 @@ class Strangers:
             raise await self._refusal()
 
     async def _refusal(self) -> TooManyRequests:
-        await asyncio.sleep(_HELD_SECONDS)
+        with set_aside():
+            await asyncio.sleep(_HELD_SECONDS)
         return TooManyRequests("Too many credentials that are not valid came from this address.")
