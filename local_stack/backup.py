@@ -11,6 +11,7 @@ from typing import IO
 
 from data_store.backup import BackupError
 from data_store.backup.archive import check_complete
+from data_store.backup.files import sync_folder
 from local_stack.errors import StackError, UsageError
 
 STANDARD = "-"
@@ -55,7 +56,7 @@ def back_up(command: Sequence[str], target: str, environment: Environment = None
         if ended == 0:
             _check(partial, file)
             partial.replace(file)
-            _sync(file.parent)
+            sync_folder(file.parent)
     finally:
         partial.unlink(missing_ok=True)
     return ended
@@ -96,11 +97,3 @@ def _check(archive: Path, file: Path) -> None:
         check_complete(archive)
     except BackupError as error:
         raise StackError(f"{file} is no whole backup: {error}") from error
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

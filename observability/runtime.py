@@ -1,9 +1,9 @@
-"""The process's own signals: how late the event loop runs."""
+"""What runs beside the requests of a process: how late the event loop is, and other work in the background."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager, suppress
-from typing import Final
+from typing import Any, Final
 
 from observability.signals import EVENT_LOOP_LAG
 from observability.telemetry import Telemetry
@@ -34,7 +34,14 @@ async def watched_event_loop(telemetry: Telemetry) -> AsyncIterator[None]:
     """Report the lag of the running event loop while the block runs."""
     lag = _LoopLag()
     telemetry.metrics.observe(EVENT_LOOP_LAG, lag.read)
-    task = asyncio.create_task(lag.watch(), name="event-loop-lag")
+    async with in_background(lag.watch()):
+        yield
+
+
+@asynccontextmanager
+async def in_background(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Let something be done beside the block, and end it with the block."""
+    task = asyncio.create_task(work)
     try:
         yield
     finally:

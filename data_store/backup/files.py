@@ -61,7 +61,7 @@ class Staging:
         try:
             for folder in self._root.iterdir():
                 self._place(folder)
-            _sync(self._documents)
+            sync_folder(self._documents)
         except BaseException:
             self._take_back()
             raise
@@ -78,7 +78,7 @@ class Staging:
             target = place / file.name
             target.unlink(missing_ok=True)  # of a restore that was killed: no row names it
             target.hardlink_to(file)
-        _sync(place)
+        sync_folder(place)
 
     def _take_back(self) -> None:
         for folder in self._root.iterdir():
@@ -87,7 +87,7 @@ class Staging:
                     (self._documents / folder.name / file.name).unlink()
 
 
-def _sync(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Make names durable: they live in their folder."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:

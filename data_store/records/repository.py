@@ -1,4 +1,4 @@
-"""The SQL of the records. Each method is one statement on one connection, its line in the audit log included."""
+"""The SQL of the records. What is done is one statement, its line in the audit log included; others only look why it did nothing."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

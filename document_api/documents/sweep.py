@@ -4,7 +4,8 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
+from functools import partial
 from typing import Final
 
 from anyio.to_thread import run_sync
@@ -13,6 +14,7 @@ from document_api.documents.storage import FileStorage, Leftover
 from document_api.documents.store_client import StoreClient
 from observability import Problem, Telemetry
 from observability.context import RequestContext, accept_correlation_id, enter_request
+from observability.runtime import in_background
 from observability.signals import Span, Swept
 
 logger = logging.getLogger(__name__)
@@ -45,7 +47,7 @@ class Sweeper:
         swept: Counter[Swept] = Counter()
         for leftover in batch:
             outcome = _outcome(leftover, known)
-            await run_sync(_settle_one, self._storage, leftover, outcome)
+            await run_sync(partial(self._storage.settle, leftover, stored=outcome is Swept.STORED))
             self._telemetry.metrics.storage_leftovers(1, outcome=outcome)
             swept[outcome] += 1
         return swept
@@ -57,20 +59,11 @@ def _outcome(leftover: Leftover, known: frozenset[str]) -> Swept:
     return Swept.STORED if leftover.key in known else Swept.ORPHAN
 
 
-def _settle_one(storage: FileStorage, leftover: Leftover, outcome: Swept) -> None:
-    storage.settle(leftover, stored=outcome is Swept.STORED)
-
-
 @asynccontextmanager
 async def swept(sweeper: Sweeper, *, every_seconds: float) -> AsyncIterator[None]:
     """Sweep now and every so often, until the block ends."""
-    task = asyncio.create_task(_again_and_again(sweeper, every_seconds))
-    try:
+    async with in_background(_again_and_again(sweeper, every_seconds)):
         yield
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
 
 
 async def _again_and_again(sweeper: Sweeper, every_seconds: float) -> None:
