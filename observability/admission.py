@@ -13,7 +13,7 @@ from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from observability.context import RequestContext, accept_correlation_id, enter_request
-from observability.middleware import HEALTH_PATHS
+from observability.middleware import HEALTH_PATHS, note_waited
 from observability.problems import problem_response
 from observability.signals import CORRELATION_HEADER, METHODS, UNMATCHED_ROUTE, ErrorType
 from observability.telemetry import Telemetry
@@ -62,7 +62,7 @@ class Admission:
             return
         self._open += 1
         try:
-            if await self._has_place():
+            if await self._has_place(scope):
                 await self._serve(scope, receive, send)
             else:
                 await self._refuse(scope, receive, send)
@@ -80,11 +80,12 @@ class Admission:
         finally:
             self._leave()
 
-    async def _has_place(self) -> bool:
-        """Take a place, or wait for one; tell whether it came in time."""
+    async def _has_place(self, scope: Scope) -> bool:
+        """Take a place, or wait for one and note how long; tell whether it came in time."""
         if self._in_hand < self._most_in_hand:
             self._in_hand += 1
             return True
+        began = time.perf_counter()
         called = asyncio.get_running_loop().create_future()
         self._line.append(called)
         try:
@@ -95,6 +96,7 @@ class Admission:
             raise
         finally:
             called.cancel()  # nothing, where it is done
+        note_waited(scope, time.perf_counter() - began)
         return not called.cancelled()
 
     def _leave(self) -> None:

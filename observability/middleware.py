@@ -27,7 +27,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from observability.context import RequestContext, accept_correlation_id, enter_request, is_client_id
 from observability.problems import error_type_of, problem_response
 from observability.propagation import TRACE_HEADERS, incoming_context, traceparent_of
-from observability.signals import CORRELATION_HEADER, HEALTH_ROUTE, METHODS, UNMATCHED_ROUTE, ErrorType
+from observability.signals import (
+    CORRELATION_HEADER,
+    HEALTH_ROUTE,
+    METHODS,
+    UNMATCHED_ROUTE,
+    Attribute,
+    ErrorType,
+)
 from observability.telemetry import Telemetry
 
 logger = logging.getLogger(__name__)
@@ -47,13 +54,29 @@ _PLACED: Final[dict[str, Callable[[str], object]]] = {
     "client_id": is_client_id,
     "doc_id": re.compile("[0-9]{1,12}").fullmatch,
 }
+_WAITED: Final = "robin.waited"  # in the scope, seconds
 _PROTOCOL_VERSIONS: Final = frozenset({"1.0", "1.1", "2", "3"})
+
+
+def note_waited(scope: Scope, seconds: float) -> None:
+    """Let the request's span and duration begin so much before it reaches the middleware."""
+    scope[_WAITED] = seconds
 
 
 class _Exchange:
     """What is known of a request and of the answer that went out."""
 
-    __slots__ = ("broken_off", "headers", "method", "quiet", "request", "scope", "started", "status")
+    __slots__ = (
+        "broken_off",
+        "headers",
+        "method",
+        "quiet",
+        "request",
+        "scope",
+        "started",
+        "status",
+        "waited",
+    )
 
     def __init__(self, scope: Scope) -> None:
         self.scope = scope
@@ -61,7 +84,8 @@ class _Exchange:
         self.method = scope["method"] if scope["method"] in METHODS else "_OTHER"
         self.quiet = scope["path"] in HEALTH_PATHS
         self.request = RequestContext(accept_correlation_id(self.headers.get(_CORRELATION_HEADER)))
-        self.started = time.perf_counter()
+        self.waited: float = scope.get(_WAITED, 0.0)
+        self.started = time.perf_counter() - self.waited
         self.status = 0  # none sent yet
         self.broken_off = False
 
@@ -171,7 +195,11 @@ class ObservabilityMiddleware:
         if exchange.quiet:
             return _unsampled_span()
         return self._telemetry.tracer.start_span(
-            exchange.method, kind=SpanKind.SERVER, attributes=_request_attributes(exchange), context=context
+            exchange.method,
+            kind=SpanKind.SERVER,
+            attributes=_request_attributes(exchange),
+            context=context,
+            start_time=time.time_ns() - round(exchange.waited * 1e9) if exchange.waited else None,
         )
 
     def _finish(self, exchange: _Exchange, span: trace.Span) -> None:
@@ -209,6 +237,7 @@ class ObservabilityMiddleware:
                     "path": route,
                     "status": exchange.status,
                     "duration": round(seconds, 6),
+                    **({"waited": round(exchange.waited, 6)} if exchange.waited else {}),
                 }
             },
         )
@@ -249,6 +278,8 @@ def _request_attributes(exchange: _Exchange) -> dict[str, Any]:
     version = scope.get("http_version", "1.1")
     if version in _PROTOCOL_VERSIONS:
         attributes[network_attributes.NETWORK_PROTOCOL_VERSION] = version
+    if exchange.waited:
+        attributes[Attribute.ADMISSION_WAIT] = exchange.waited
     address, port = scope.get("server") or (None, None)
     if address is not None:
         attributes[server_attributes.SERVER_ADDRESS] = address

@@ -54,6 +54,7 @@ class Attribute(StrEnum):
     SUMMARY_SOURCE = "summary.source"
     SUMMARY_REASON = "summary.reason"
     DATABASE_OPERATION = "database_operation"
+    ADMISSION_WAIT = "admission.wait"
     POOL_WAIT = "connection_pool.wait"
     POOL_IN_USE = "pool.in_use"
     POOL_SIZE = "pool.size"

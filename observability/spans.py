@@ -55,6 +55,7 @@ class RecordingSpan(trace.Span):
         kind: SpanKind,
         attributes: Mapping[str, AttributeValue] | None,
         sink: Sink,
+        start_time: int | None,
     ) -> None:
         self.name = name
         self._context = context
@@ -67,7 +68,7 @@ class RecordingSpan(trace.Span):
         self._status = b""
         self._rest = b""
         self._ended = False
-        self._started_ns = time.time_ns()
+        self._started_ns = start_time or time.time_ns()
 
     def get_span_context(self) -> SpanContext:
         """Return the IDs."""
@@ -159,8 +160,9 @@ class Tracer:
         kind: SpanKind = SpanKind.INTERNAL,
         attributes: Mapping[str, AttributeValue] | None = None,
         context: Context | None = None,
+        start_time: int | None = None,
     ) -> trace.Span:
-        """Start a span below the current one, or below that of `context`; it is not made the current one."""
+        """Start a span, now or at `start_time` (Unix ns), below the current one or that of `context`; it is not made current."""
         parent: SpanContext | None = trace.get_current_span(context).get_span_context()
         if parent is None or not parent.is_valid:
             parent = None
@@ -181,4 +183,6 @@ class Tracer:
         )
         if not flags & TraceFlags.SAMPLED:
             return NonRecordingSpan(own)
-        return RecordingSpan(name, own, parent, kind=kind, attributes=attributes, sink=self._sink)
+        return RecordingSpan(
+            name, own, parent, kind=kind, attributes=attributes, sink=self._sink, start_time=start_time
+        )

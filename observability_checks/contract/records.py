@@ -52,7 +52,7 @@ RECORDS: Final = (
     _record(
         *("request", SERVICES, r"[A-Z_]+ (/\S*|unmatched) \d{3}( \(slow\))?", "INFO", "WARNING"),
         has=_OF_A_SPAN | _context("method", "path", "status", "duration"),
-        may_have=_TENANT,
+        may_have=_TENANT | _context("waited"),
     ),
     _record(
         *("document uploaded", (Source.DOCUMENT_API,), "Document uploaded", "INFO"),

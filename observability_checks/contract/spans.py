@@ -90,7 +90,10 @@ def _request(service: Source, *parents: str, may_have: tuple[str, ...] = ()) -> 
         *(server.SERVER_ADDRESS, server.SERVER_PORT),
     }
     on_success = frozenset({Attribute.CLIENT_ID, http.HTTP_ROUTE, url.URL_PATH})
-    optional = on_success | {ERROR_TYPE, Attribute.PROBLEM_DETAIL, Attribute.EXEMPLAR_KEEP, *may_have}
+    optional = on_success | {
+        *(ERROR_TYPE, Attribute.PROBLEM_DETAIL, Attribute.ADMISSION_WAIT, Attribute.EXEMPLAR_KEEP),
+        *may_have,
+    }
     return SpanSpec(
         *(REQUEST_SPAN, service, Kind.SERVER, frozenset(parents), frozenset(required), optional, on_success)
     )

@@ -11,9 +11,9 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import Message, Scope
 
-from observability import Admission
+from observability import Admission, ObservabilityMiddleware
 from observability.admission import OPEN_PER_REQUEST_IN_HAND, set_aside
-from observability.signals import HTTP_ERRORS, HTTP_REQUESTS, REQUESTS_SHED
+from observability.signals import HTTP_ERRORS, HTTP_REQUEST_DURATION, HTTP_REQUESTS, REQUESTS_SHED, Attribute
 from tests.telemetry_spy import TelemetrySpy
 
 KEPT: Final = "0f8fad5b-d9cb-469f-a165-70867728950e"
@@ -31,6 +31,9 @@ class Service:
                 Route("/wait", self._wait),
                 Route("/health", self._well),
             ]
+        )
+        self.app.add_middleware(
+            ObservabilityMiddleware, telemetry=telemetry.telemetry, slow_request_seconds=10.0
         )
         self.app.add_middleware(Admission, telemetry=telemetry.telemetry, in_hand=in_hand)
 
@@ -125,6 +128,29 @@ async def test_who_waits_a_moment_has_the_place_of_who_is_done(
     service.let_go.set()
     assert [answer.status for answer in await asyncio.gather(*burst)] == [200] * 6
     assert service.most_working == 2
+
+
+async def test_the_wait_for_a_place_is_in_the_requests_span_duration_and_line(
+    telemetry: TelemetrySpy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever was let in at once has no such attribute."""
+    monkeypatch.setattr("observability.admission.MOST_SECONDS_WAITING", 10)
+    service = Service(telemetry, in_hand=1)
+    requests = await service.begin(2)
+    service.let_go.set()
+    await asyncio.gather(*requests)
+
+    waits = {span.attributes.get(Attribute.ADMISSION_WAIT): span for span in telemetry.spans()}
+    at_once, waited = waits.pop(None), waits.popitem()
+    assert waited[0] > 0
+    assert waited[1].start_time < at_once.end_time
+    assert waited[1].end_time - waited[1].start_time >= waited[0] * 1e9
+    (lasted,) = telemetry.points(HTTP_REQUEST_DURATION)
+    assert lasted.sum > waited[0]
+    lines = [dict(record.log_record.attributes) for record in telemetry.logs("INFO")]
+    assert [line["context_data.waited"] for line in lines if "context_data.waited" in line] == [
+        round(waited[0], 6)
+    ]
 
 
 async def test_who_goes_away_while_he_waits_leaves_his_place_to_the_next(
