@@ -23,9 +23,9 @@ from benchmarks.report import Bars, Chart, Lines, Report, Table
 from benchmarks.rounds import loop_ms
 from benchmarks.stack import RunningStack, running_stack
 from observability.signals import CORRELATION_HEADER
-from observability_checks.backends.jaeger import Jaeger
-from observability_checks.backends.prometheus import Prometheus
-from observability_checks.backends.victorialogs import VictoriaLogs
+from telemetry_queries.jaeger import Jaeger
+from telemetry_queries.prometheus import Prometheus
+from telemetry_queries.victorialogs import VictoriaLogs
 
 SERVICES = {"document-api", "data-store"}
 LOG_WRITERS = SERVICES | {"nginx"}

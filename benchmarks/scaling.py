@@ -21,7 +21,7 @@ from benchmarks.system import RunningSide, System, running_system
 from benchmarks.vegeta import Vegeta
 from benchmarks.waiting import settled
 from local_stack.progress import Progress
-from observability_checks.backends.prometheus import Prometheus
+from telemetry_queries.prometheus import Prometheus
 
 ONE, TWO = "one-worker", "two-workers"
 SIDES = (

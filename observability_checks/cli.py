@@ -19,12 +19,13 @@ from observability_checks.checks import CHECKS
 from observability_checks.context import Context
 from observability_checks.credentials import Credentials
 from observability_checks.options import SERVERS, Options, Targets
-from observability_checks.polling import Deadline, describe, wait_until_none
+from observability_checks.polling import Deadline, wait_until_none
 from observability_checks.preflight import CouldNotRunError, reach_back_ends
 from observability_checks.report import Reporter, make_console
 from observability_checks.results import Results
-from observability_checks.story import Story, StoryTeller, unsettled
 from observability_checks.story_view import render
+from telemetry_queries.failures import describe
+from telemetry_queries.story import Story, StoryTeller, unsettled
 
 PASSED, FAILED, COULD_NOT_RUN = 0, 1, 2
 Number = TypeVar("Number", int, float)

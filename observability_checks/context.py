@@ -11,16 +11,16 @@ import httpx
 from observability.signals import MetricSpec
 from observability_checks.api import Api, Exchange
 from observability_checks.contract.expected import ExpectedLine, ExpectedSpan, Facts
-from observability_checks.contract.sources import Source
 from observability_checks.counters import Series
 from observability_checks.matching import line_problems, trace_problems
 from observability_checks.metering import TRAFFIC, Meter
-from observability_checks.models import LogRecord, Trace
 from observability_checks.options import Options, Targets
 from observability_checks.polling import Deadline, Problems, wait_until_none
-from observability_checks.preflight import BackEnds
 from observability_checks.report import Reporter
 from observability_checks.results import Results, Stopwatch
+from telemetry_queries.back_ends import BackEnds
+from telemetry_queries.models import LogRecord, Trace
+from telemetry_queries.sources import Source
 
 _SETTLE_SECONDS = 15.0
 # Log stores filter by time: a little before the start, for clocks that differ.

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from observability_checks.models import Sample
+from telemetry_queries.models import Sample
 
 LabelSet = frozenset[tuple[str, str]]
 Reading = Mapping[LabelSet, float]

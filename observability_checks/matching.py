@@ -8,8 +8,8 @@ from opentelemetry.semconv.attributes.http_attributes import HTTP_REQUEST_RESEND
 from observability.signals import PRINCIPAL_BY_KEY_ROUTE, PRINCIPAL_BY_SUBJECT_ROUTE, Attribute
 from observability.signals import Span as SpanName
 from observability_checks.contract.expected import ExpectedLine, ExpectedSpan, Facts
-from observability_checks.contract.sources import Source
-from observability_checks.models import LogRecord, SpanRecord, Trace
+from telemetry_queries.models import LogRecord, SpanRecord, Trace
+from telemetry_queries.sources import Source
 
 _SLOW = " (slow)"
 _LITERAL = re.compile(r"'((?:[^']|'')*)'")

@@ -13,11 +13,11 @@ from observability.signals import (
     Attribute,
     MetricSpec,
 )
-from observability_checks.backends.prometheus import Prometheus
 from observability_checks.contract.expected import TABLE
-from observability_checks.contract.sources import Source
 from observability_checks.counters import Reading, Series, differences, reading, rise
 from observability_checks.polling import Deadline, wait_until_none
+from telemetry_queries.prometheus import Prometheus
+from telemetry_queries.sources import Source
 
 _SERVICES = f'job=~"{SERVICE_NAMESPACE}/({Source.DOCUMENT_API}|{Source.DATA_STORE})"'
 _RECENT_SECONDS = 30

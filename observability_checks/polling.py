@@ -5,6 +5,8 @@ from collections.abc import Callable, Sequence
 
 import httpx
 
+from telemetry_queries.failures import describe
+
 _INTERVAL_SECONDS = 0.2
 
 Problems = Sequence[str]
@@ -44,14 +46,3 @@ def _ask(problems: Callable[[], Problems]) -> Problems:
         return problems()
     except httpx.HTTPError as error:
         return [describe(error)]
-
-
-def describe(error: httpx.HTTPError) -> str:
-    """Say in one line which address failed and how."""
-    try:
-        address = str(error.request.url).split("?", maxsplit=1)[0]
-    except RuntimeError:
-        address = "the server"
-    if isinstance(error, httpx.HTTPStatusError):
-        return f"{address} answered {error.response.status_code}: {error.response.text.strip()[:200]}"
-    return f"{address} did not answer: {str(error) or type(error).__name__}"

@@ -1,17 +1,17 @@
 """Before anything is checked: is everything there that the checks talk to?"""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import httpx
 
 from observability.signals import HEALTH_ROUTE
 from observability_checks.api import Api
-from observability_checks.backends.jaeger import Jaeger
-from observability_checks.backends.log_store import LogStore, UnknownLogStoreError, detect
-from observability_checks.backends.prometheus import Prometheus
 from observability_checks.options import Targets
-from observability_checks.polling import describe
+from telemetry_queries.back_ends import BackEnds
+from telemetry_queries.failures import describe
+from telemetry_queries.jaeger import Jaeger
+from telemetry_queries.log_store import UnknownLogStoreError, detect
+from telemetry_queries.prometheus import Prometheus
 
 START_COMMAND = "./setup-and-run.sh"
 
@@ -20,17 +20,8 @@ class CouldNotRunError(Exception):
     """Nothing could be checked; the message says why, and what to do."""
 
 
-@dataclass(frozen=True, slots=True)
-class BackEnds:
-    """The three servers that keep telemetry, each known to answer."""
-
-    jaeger: Jaeger
-    prometheus: Prometheus
-    logs: LogStore
-
-
 def reach_back_ends(http: httpx.Client, targets: Targets, *, api: Api | None = None) -> BackEnds:
-    """Return the back ends; raise CouldNotRunError naming every server that does not answer, or an API that refuses us."""
+    """Return the back ends, each known to answer; raise CouldNotRunError naming every server that does not answer, or an API that refuses us."""
     jaeger = Jaeger(http, targets.one("jaeger"))
     prometheus = Prometheus(http, targets.one("prometheus"))
     problems = [*_missing("Jaeger", jaeger.ping), *_missing("Prometheus", prometheus.ping)]

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from rich.console import Console
 from rich.text import Text
 
-from observability_checks.story import MetricPoint, Statement, Story, StoryLine, StorySpan
+from telemetry_queries.story import MetricPoint, Statement, Story, StoryLine, StorySpan
 
 # Shown with a span; the rest is one click away in Jaeger.
 _HIDDEN_PREFIXES = ("otel.", "span.", "network.", "url.", "server.", "internal.")

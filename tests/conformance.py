@@ -19,8 +19,9 @@ from observability_checks.contract.attributes import (
 )
 from observability_checks.contract.records import RECORDS, RecordSpec
 from observability_checks.contract.series import HOST_METRICS, SCRAPED_JOBS
-from observability_checks.contract.sources import RESOURCES, SERVICES, Source
+from observability_checks.contract.sources import RESOURCES
 from observability_checks.contract.spans import SPANS, Kind, SpanSpec
+from telemetry_queries.sources import SERVICES, Source
 
 # Jaeger's words for an attribute's type, and what it adds of its own: kind, status and scope.
 # What no quiet system writes.

@@ -20,10 +20,10 @@ from document_api import SERVICE_NAME
 from monitoring.pictures import board, request
 from monitoring.pictures.sources import Sources, Window
 from observability.signals import Attribute, Span
-from observability_checks.backends.victorialogs import VictoriaLogs, by_correlation_id
 from observability_checks.options import Targets, local_stack_endpoints, state_dir, targets
 from observability_checks.preflight import reach_back_ends
-from observability_checks.story import StoryTeller
+from telemetry_queries.story import StoryTeller
+from telemetry_queries.victorialogs import VictoriaLogs, by_correlation_id
 
 ROOT: Final = Path(__file__).parents[2]
 DASHBOARDS: Final = ROOT / "monitoring" / "grafana" / "dashboards"

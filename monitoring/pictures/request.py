@@ -6,7 +6,7 @@ from typing import Any, Final
 from matplotlib.figure import Figure
 
 from monitoring.pictures.panels import GREY, PALETTE
-from observability_checks.story import Story, StorySpan
+from telemetry_queries.story import Story, StorySpan
 
 _WIDTH: Final = 1200
 _DPI: Final = 100

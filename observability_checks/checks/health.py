@@ -8,13 +8,14 @@ from observability import signals
 from observability.health import OVERALL
 from observability.signals import HEALTH_ROUTE, HealthStatus
 from observability_checks.api import Exchange
-from observability_checks.backends.loki import logql_refusal
 from observability_checks.context import Context, Group, id_problems
 from observability_checks.contract.expected import requests_series
-from observability_checks.contract.sources import Source
 from observability_checks.counters import Series
 from observability_checks.metering import HEALTH
-from observability_checks.polling import Problems, describe
+from observability_checks.polling import Problems
+from telemetry_queries.failures import describe
+from telemetry_queries.loki import logql_refusal
+from telemetry_queries.sources import Source
 
 _COMPONENTS = {
     Source.DOCUMENT_API: ("file_system", "data_store"),

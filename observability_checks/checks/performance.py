@@ -16,10 +16,10 @@ from observability_checks.contract.expected import (
     requests_series,
     tally,
 )
-from observability_checks.contract.sources import Source
 from observability_checks.counters import Series
 from observability_checks.figures import Figures
 from observability_checks.load import Load, LoadResult
+from telemetry_queries.sources import Source
 
 _REQUESTS = 500
 _ROUTES = {"PUT": UPLOAD_ROUTE, "GET": DOCUMENT_ROUTE}

@@ -10,7 +10,6 @@ from opentelemetry.semconv.attributes import http_attributes as http
 
 from observability import signals
 from observability.signals import DOCUMENT_ROUTE, RECORDS_ROUTE, UPLOAD_ROUTE, Attribute, Outcome, Span
-from observability_checks.contract.sources import Source
 from observability_checks.contract.spans import (
     CALL_SPAN,
     CHAT_SPAN,
@@ -19,7 +18,8 @@ from observability_checks.contract.spans import (
     SpanSpec,
 )
 from observability_checks.counters import Series
-from observability_checks.models import SpanRecord
+from telemetry_queries.models import SpanRecord
+from telemetry_queries.sources import Source
 
 TABLE = "document_metadata"
 _KNOWN_PATH = re.compile(r"/clients/[^/]+/(upload-document|documents/\d{1,12})")

@@ -8,7 +8,7 @@ from opentelemetry.semconv.attributes import db_attributes as db
 
 from observability.signals import Attribute, Swept
 from observability_checks.contract.attributes import EXCEPTION, LOGGER, SPAN_ID, TRACE_ID
-from observability_checks.contract.sources import SERVICES, Source
+from telemetry_queries.sources import SERVICES, Source
 
 
 @dataclass(frozen=True, slots=True)

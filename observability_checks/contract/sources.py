@@ -1,20 +1,8 @@
-"""Who sends traces, metrics or logs, and as what."""
+"""What each source says of itself."""
 
-from enum import StrEnum
 from typing import Final
 
-
-class Source(StrEnum):
-    """Who sends traces, metrics or logs: `service.name`."""
-
-    DOCUMENT_API = "document-api"
-    DATA_STORE = "data-store"
-    NGINX = "nginx"
-    POSTGRESQL = "postgresql"
-    HOST = "host"
-
-
-SERVICES: Final = (Source.DOCUMENT_API, Source.DATA_STORE)
+from telemetry_queries.sources import Source
 
 IDENTITY: Final = frozenset(
     {"service.name", "service.namespace", "service.instance.id", "deployment.environment.name"}

@@ -25,7 +25,7 @@ from observability.signals import (
     Attribute,
     Span,
 )
-from observability_checks.contract.sources import Source
+from telemetry_queries.sources import Source
 
 
 class Kind(StrEnum):

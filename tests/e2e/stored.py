@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 
-from observability_checks.contract.sources import SERVICES
+from telemetry_queries.sources import SERVICES
 from tests.conformance import StoredSpan
 from tests.e2e.conftest import RunningStack
 

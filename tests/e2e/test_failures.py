@@ -7,14 +7,14 @@ import httpx
 from observability.problems import PROBLEM_JSON
 from observability.signals import DOCUMENT_ROUTE, ErrorType
 from observability_checks.api import Api, Exchange, sample_text
-from observability_checks.backends.jaeger import Jaeger
-from observability_checks.backends.log_store import detect
-from observability_checks.backends.prometheus import Prometheus
 from observability_checks.contract.expected import errors_series
-from observability_checks.contract.sources import Source
 from observability_checks.metering import Meter
-from observability_checks.models import LogRecord, SpanRecord
 from observability_checks.polling import Deadline, wait_until_none
+from telemetry_queries.jaeger import Jaeger
+from telemetry_queries.log_store import detect
+from telemetry_queries.models import LogRecord, SpanRecord
+from telemetry_queries.prometheus import Prometheus
+from telemetry_queries.sources import Source
 from tests.e2e.conftest import RunningStack
 from tests.e2e.faults import held, restart
 

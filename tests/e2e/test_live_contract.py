@@ -22,9 +22,9 @@ from observability import signals
 from observability.signals import Attribute
 from observability_checks.api import Api, Exchange, sample_text
 from observability_checks.contract.series import SCRAPED_JOBS
-from observability_checks.contract.sources import SERVICES, Source
 from observability_checks.contract.spans import ENDPOINTS
 from observability_checks.credentials import Credentials
+from telemetry_queries.sources import SERVICES, Source
 from tests import conformance
 from tests.conformance import StoredSpan, faults_of
 from tests.e2e import stored

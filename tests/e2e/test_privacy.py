@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from local_stack.state import State
 from observability.signals import CORRELATION_HEADER, DOCUMENTS_UPLOADED, HTTP_REQUESTS
-from observability_checks.contract.sources import SERVICES, Source
+from telemetry_queries.sources import SERVICES, Source
 from tests.canaries import ADDRESS, ADDRESS_6, API_KEY, CARD, JWT, MAIL, NAME, PRIVATE_KEY
 from tests.e2e import stored
 from tests.e2e.conftest import RunningStack, running_stack

@@ -13,7 +13,7 @@ import pytest
 
 from local_stack.state import State
 from observability.signals import HTTP_REQUESTS
-from observability_checks.contract.sources import Source
+from telemetry_queries.sources import Source
 from tests.e2e import faults
 from tests.e2e.conftest import RunningStack, running_stack
 from tests.faults.catalogue import kill

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import httpx
 
-from observability_checks.contract.sources import Source
+from telemetry_queries.sources import Source
 from tests.e2e.conftest import RunningStack
 from tests.faults.load import Load, Request
 

@@ -32,7 +32,8 @@ from local_stack.postgres import Cluster, database_url, outside_home, place
 from local_stack.state import State
 from observability.signals import METRICS, SERVICE_NAMESPACE
 from observability_checks.contract.attributes import RECORD_ATTRIBUTES, SPAN_ATTRIBUTES
-from observability_checks.contract.sources import IDENTITY, SERVICES
+from observability_checks.contract.sources import IDENTITY
+from telemetry_queries.sources import SERVICES
 from tests.collector import (
     CONFIG,
     CORRELATION_ID,

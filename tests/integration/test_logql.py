@@ -16,7 +16,7 @@ import yaml
 
 from local_stack.build import cache_dir
 from local_stack.services import digest_files
-from observability_checks.backends import loki
+from telemetry_queries import loki
 from tests.boards import targets
 from tests.documents import fenced
 from tests.queries import DOCUMENTS

@@ -18,6 +18,10 @@ from observability.service import ServiceSettings
 ROOT: Final = Path(__file__).parents[2]
 SERVICES: Final = ("document_api", "data_store")
 PACKAGES: Final = (*SERVICES, "access", "observability")
+# What asks the back ends; the rest of telemetry_queries is data.
+ASKING: Final = tuple(
+    f"telemetry_queries.{name}" for name in ("jaeger", "prometheus", "loki", "victorialogs", "log_store")
+)
 BUSINESS: Final = ("local_stack", "docker_stack", "observability_checks", "benchmarks", "tests")
 
 
@@ -76,6 +80,11 @@ def test_observability_imports_no_service() -> None:
     assert offenders("observability", *SERVICES, "access") == []
 
 
+def test_what_reads_telemetry_imports_no_service() -> None:
+    """It is shared: it is given clients and addresses."""
+    assert offenders("telemetry_queries", *SERVICES, "access", *BUSINESS) == []
+
+
 def test_access_imports_no_service() -> None:
     """It is shared: who may do what stands in one place."""
     assert offenders("access", *SERVICES) == []
@@ -119,7 +128,7 @@ def test_the_contract_is_data() -> None:
         for name in imports(path)
         if name.startswith("observability.")
     } == {"signals"}
-    assert offenders("observability_checks/contract", "httpx", "rich", "observability_checks.backends") == []
+    assert offenders("observability_checks/contract", "httpx", "rich", *ASKING) == []
 
 
 def test_nothing_is_a_base_http_middleware() -> None:

@@ -3,7 +3,7 @@
 from collections import Counter
 
 from observability_checks.counters import Series, differences, reading, rise
-from observability_checks.models import Sample
+from telemetry_queries.models import Sample
 
 
 def sample(value: float, instance: str = "a", path: str = "/x") -> Sample:

@@ -5,10 +5,10 @@ import json
 import httpx
 import pytest
 
-from observability_checks.backends import loki, victorialogs
-from observability_checks.backends.log_store import UnknownLogStoreError, detect
-from observability_checks.backends.loki import Loki
-from observability_checks.backends.victorialogs import VictoriaLogs
+from telemetry_queries import loki, victorialogs
+from telemetry_queries.log_store import UnknownLogStoreError, detect
+from telemetry_queries.loki import Loki
+from telemetry_queries.victorialogs import VictoriaLogs
 
 ID = "6f1c9a52-7d0e-4b63-9c53-0f6d0f4f7a11"
 LABELS = {"service_name": "data-store", "service_namespace": "robin"}

@@ -9,8 +9,6 @@ from typing import Any
 import pytest
 
 from observability.signals import Attribute, Span
-from observability_checks.backends.jaeger import parse_trace
-from observability_checks.backends.victorialogs import parse
 from observability_checks.contract.expected import (
     Facts,
     retrieval_lines,
@@ -19,7 +17,9 @@ from observability_checks.contract.expected import (
     upload_spans,
 )
 from observability_checks.matching import line_problems, refusal_problems, trace_problems
-from observability_checks.models import LogRecord, SpanRecord, Trace
+from telemetry_queries.jaeger import parse_trace
+from telemetry_queries.models import LogRecord, SpanRecord, Trace
+from telemetry_queries.victorialogs import parse
 
 RECORDED = Path(__file__).parent / "recorded"
 UPLOAD = Facts("3f0c8d52-9a41-4e0b-8a55-5f2d4a1c7e90", "acme", 243, 349, "report.txt")

@@ -8,10 +8,10 @@ import httpx
 import pytest
 
 from observability.signals import DOCUMENT_ROUTE
-from observability_checks.backends.prometheus import Prometheus
 from observability_checks.contract.expected import RETRIEVAL_COUNTERS, tally
 from observability_checks.metering import Meter
 from observability_checks.polling import Deadline
+from telemetry_queries.prometheus import Prometheus
 
 ID = "3f0c8d52-9a41-4e0b-8a55-5f2d4a1c7e90"
 TRACE = "a07c2630bb61d757cc3c6f415b1a418c"

@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 import httpx
 
-from observability_checks.polling import Deadline, describe, wait_until_none
+from observability_checks.polling import Deadline, wait_until_none
+from telemetry_queries.failures import describe
 
 
 class Clock:

@@ -10,20 +10,20 @@ import pytest
 
 from observability.signals import DOCUMENT_ROUTE, UPLOAD_ROUTE, ErrorType
 from observability_checks.api import Api, Document, Exchange
-from observability_checks.backends.log_store import LogStore
-from observability_checks.backends.loki import Loki, SilentLoki
 from observability_checks.checks import health, performance, retrieval, upload
 from observability_checks.checks.errors import WrongRequest, answer_problems, is_correlation_id
 from observability_checks.context import Group, id_problems
 from observability_checks.contract.expected import requests_series
-from observability_checks.contract.sources import Source
 from observability_checks.credentials import Credentials
 from observability_checks.figures import Figures
 from observability_checks.load import Load, LoadResult
 from observability_checks.options import Targets
 from observability_checks.polling import Deadline
-from observability_checks.preflight import BackEnds
 from observability_checks.results import Results
+from telemetry_queries.back_ends import BackEnds
+from telemetry_queries.log_store import LogStore
+from telemetry_queries.loki import Loki, SilentLoki
+from telemetry_queries.sources import Source
 
 ID = "3f0c8d52-9a41-4e0b-8a55-5f2d4a1c7e90"
 HEADERS = {

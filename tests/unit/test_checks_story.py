@@ -7,10 +7,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from observability_checks.backends.jaeger import parse_trace
-from observability_checks.backends.victorialogs import parse
-from observability_checks.story import MetricPoint, Story, join, unsettled
 from observability_checks.story_view import render
+from telemetry_queries.jaeger import parse_trace
+from telemetry_queries.story import MetricPoint, Story, join, unsettled
+from telemetry_queries.victorialogs import parse
 
 RECORDED = Path(__file__).parent / "recorded"
 ID = "3f0c8d52-9a41-4e0b-8a55-5f2d4a1c7e90"

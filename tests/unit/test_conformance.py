@@ -8,8 +8,9 @@ import pytest
 
 from observability import signals
 from observability_checks.contract.records import RECORDS
-from observability_checks.contract.sources import RESOURCES, Source
+from observability_checks.contract.sources import RESOURCES
 from observability_checks.contract.spans import SPANS
+from telemetry_queries.sources import Source
 from tests.conformance import (
     SILENT_RECORDS,
     StoredSpan,

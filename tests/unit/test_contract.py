@@ -32,8 +32,8 @@ from observability_checks.contract.expected import (
     upload_spans,
 )
 from observability_checks.contract.records import RECORDS
-from observability_checks.contract.sources import Source
 from observability_checks.contract.spans import CALL_SPAN, CHAT_SPAN, ENDPOINTS, REQUEST_SPAN, SPANS
+from telemetry_queries.sources import Source
 from tests.conformance import record_spec
 from tests.telemetry_spy import TelemetrySpy
 

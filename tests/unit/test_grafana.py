@@ -9,7 +9,7 @@ import yaml
 
 from document_api import SERVICE_NAME
 from observability.signals import Attribute
-from observability_checks.backends import loki
+from telemetry_queries import loki
 
 ROOT = Path(__file__).parents[2]
 GRAFANA = ROOT / "monitoring" / "grafana"

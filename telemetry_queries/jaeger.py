@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 
 from observability.signals import Attribute
-from observability_checks.models import SpanRecord, Trace
+from telemetry_queries.models import SpanRecord, Trace
 
 _LOOKBACK_SECONDS = 7 * 86400
 _MICROSECONDS = 1_000_000

@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 import httpx
 
 from observability.signals import SERVICE_NAMESPACE, Attribute
-from observability_checks.models import LogRecord
+from telemetry_queries.models import LogRecord
 
 _NANOSECONDS = 1_000_000_000
 _LIMIT = 1000

@@ -5,9 +5,9 @@ from typing import Protocol
 
 import httpx
 
-from observability_checks.backends.loki import Loki, SilentLoki, logql_refusal
-from observability_checks.backends.victorialogs import VictoriaLogs
-from observability_checks.models import LogRecord
+from telemetry_queries.loki import Loki, SilentLoki, logql_refusal
+from telemetry_queries.models import LogRecord
+from telemetry_queries.victorialogs import VictoriaLogs
 
 
 class LogStore(Protocol):

@@ -10,9 +10,9 @@ from opentelemetry.semconv.attributes import db_attributes as db
 from observability import signals
 from observability.signals import SERVICE_NAMESPACE, Attribute
 from observability.signals import Span as SpanName
-from observability_checks.contract.sources import SERVICES, Source
-from observability_checks.models import LogRecord, SpanRecord, Trace
-from observability_checks.preflight import BackEnds
+from telemetry_queries.back_ends import BackEnds
+from telemetry_queries.models import LogRecord, SpanRecord, Trace
+from telemetry_queries.sources import SERVICES, Source
 
 _LOOKBACK_SECONDS = 7 * 86400
 # Exemplars are asked for around the request only: Prometheus keeps few, and answers with all of a span of time.

@@ -4,7 +4,7 @@ from typing import Any
 
 import httpx
 
-from observability_checks.models import Exemplar, Sample
+from telemetry_queries.models import Exemplar, Sample
 
 
 class Prometheus:

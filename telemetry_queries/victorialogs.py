@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 import httpx
 
 from observability.signals import Attribute
-from observability_checks.models import LogRecord
+from telemetry_queries.models import LogRecord
 
 _LIMIT = 1000
 
