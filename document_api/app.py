@@ -172,16 +172,30 @@ async def _summarizer(settings: DocumentApiSettings, telemetry: Telemetry) -> As
         yield offline
         return
     # Imported where a model is configured only: httpx and what it brings take 9 MiB and a tenth of a second.
-    from document_api.summaries.llm import LlmSummarizer, client_of  # noqa: PLC0415
+    from document_api.summaries.chat import Chat, client_of  # noqa: PLC0415
+    from document_api.summaries.genai import ChatTelemetry  # noqa: PLC0415
+    from document_api.summaries.llm import LlmSummarizer  # noqa: PLC0415
 
+    base_url = str(settings.llm_base_url)
     async with client_of(
-        str(settings.llm_base_url), settings.llm_api_key, timeout_seconds=settings.llm_timeout_seconds
+        base_url, settings.llm_api_key, timeout_seconds=settings.llm_timeout_seconds
     ) as client:
-        yield LlmSummarizer(
+        chat = Chat(
             client,
-            model=settings.llm_model,
+            ChatTelemetry(
+                telemetry,
+                model=settings.llm_model,
+                base_url=base_url,
+                content=settings.otel_instrumentation_genai_capture_message_content,
+            ),
+            max_output_tokens=settings.llm_max_output_tokens,
+            at_once=settings.llm_concurrency,
+        )
+        yield LlmSummarizer(
+            chat,
             max_chars=settings.summary_max_chars,
+            max_input_tokens=settings.llm_max_input_tokens,
+            max_calls=settings.llm_max_calls,
             deadline_seconds=settings.llm_timeout_seconds,
             fallback=offline,
-            telemetry=telemetry,
         )

@@ -30,12 +30,12 @@ class CircuitOpenError(Exception):
 class Circuit:
     """Opens after some failures in a row. Then one call at a time probes, a while after the last that failed.
 
-    `failed` tells of an exception whether it is a failure: all others are answers.
+    `failed` tells of an exception whether it is a failure, None where it teaches nothing: all others are answers.
     """
 
     def __init__(
         self,
-        failed: Callable[[Exception], bool],
+        failed: Callable[[Exception], bool | None],
         on_change: Callable[[State], None],
         *,
         clock: Callable[[], float] = time.monotonic,
@@ -83,9 +83,10 @@ class Circuit:
         try:
             yield
         except Exception as error:
-            if self._failed(error):
+            failed = self._failed(error)
+            if failed:
                 self._note_failure(probes=probes)
-            else:
+            elif failed is not None:
                 self._note_answer()
             raise
         else:

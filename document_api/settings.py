@@ -5,7 +5,7 @@ from typing import Final, Self
 
 from pydantic import Field, HttpUrl, SecretStr, ValidationInfo, field_validator, model_validator
 
-from document_api.summaries import OfflineSummary
+from document_api.summaries import MessageContent, OfflineSummary
 from observability.service import AuthMode, ServiceSettings, is_production, stays_private
 
 # What boundaries, part headers and other fields may add to a document of max_upload_bytes; nginx allows the same.
@@ -129,7 +129,34 @@ class DocumentApiSettings(ServiceSettings):
     llm_model: str | None = Field(None, min_length=1, description="Model to ask; needed with LLM_BASE_URL")
     llm_api_key: SecretStr | None = Field(None, description="Bearer token for LLM_BASE_URL")
     llm_timeout_seconds: float = Field(
-        10.0, gt=0, description="Time the model may take before the offline summary"
+        10.0,
+        gt=0,
+        description="Time that all calls to the model for one document may take together, before the offline summary;"
+        " shorter than `REQUEST_DEADLINE_SECONDS`",
+    )
+    llm_concurrency: int = Field(
+        4,
+        ge=1,
+        description="Calls to the model at once from each process; others wait 5 s at most, and all clients have turns",
+    )
+    llm_max_calls: int = Field(
+        8,
+        ge=1,
+        le=100,
+        description="Most calls to the model for one document: one that is too long for one call is summarised in parts, and"
+        " what does not fit into them is left out at its end; with less than 3 there are no parts",
+    )
+    llm_max_input_tokens: int = Field(
+        8000,
+        ge=500,
+        description="Most tokens that the model is given in one call, instruction included, a token being taken for three bytes",
+    )
+    llm_max_output_tokens: int = Field(
+        500, ge=16, description="Most tokens that the model may answer in one call (`max_tokens`)"
+    )
+    otel_instrumentation_genai_capture_message_content: MessageContent = Field(
+        MessageContent.NO_CONTENT,
+        description="`SPAN_ONLY`: what the model is told and answers, the document's text therefore, is recorded on its span",
     )
 
     @property
@@ -205,4 +232,12 @@ class DocumentApiSettings(ServiceSettings):
         if self.llm_base_url is not None and self.llm_model is None:
             msg = "LLM_MODEL must name the model to ask at LLM_BASE_URL"
             raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
+    def _upload_outlives_its_model(self) -> Self:
+        if self.llm_base_url is not None and self.llm_timeout_seconds >= self.request_deadline_seconds:
+            raise ValueError(
+                "LLM_TIMEOUT_SECONDS must be less than REQUEST_DEADLINE_SECONDS: an upload would be given up for its summary"
+            )
         return self

@@ -21,6 +21,8 @@ COLLECTOR_TAIL_CONFIG = CHECKOUT / "otel-collector-tail.yaml"
 COLLECTOR_TLS_CONFIG = CHECKOUT / "otel-collector-tls.yaml"
 # Else lines of files that were read count as sent 100 ms before they are in the queue, and a collector that is killed then loses them.
 COLLECTOR_GATE = "--feature-gates=stanza.synchronousLogEmitter"
+# Where a model's questions and answers are recorded: the collector lets them pass only where it is told the same.
+CAPTURE_CONTENT = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
 RESEND_DELAY = "1m"  # Prometheus' own default
 # It sends an alert again with the first evaluation after that, 75 seconds after the last time.
 DISPATCH_DELAY = "90s"
@@ -81,6 +83,7 @@ class BackEnds:
                 "POSTGRES_INSTANCE": _address(settings.postgres_port),
                 "POSTGRES_LOG": str(self.state.root / "postgres" / "log" / "*.json"),
                 "DEPLOYMENT_ENVIRONMENT": settings.deployment_environment,
+                CAPTURE_CONTENT: self.environment.get(CAPTURE_CONTENT, ""),
             },
             directory=CHECKOUT,
             inputs=digest_files([*configs, *([self.tls.authority.certificate] if self.tls else [])]),

@@ -5,7 +5,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Final
 
@@ -154,10 +154,22 @@ class Admission:
         self._untold, self._told_at = 0, now
 
 
-def set_aside() -> AbstractContextManager[None]:
-    """Let the request being served not count as worked on until the block ends: it waits its turn, or for somebody else."""
+@contextmanager
+def set_aside() -> Iterator[None]:
+    """Let the request being served not count as worked on until the block ends: it waits its turn, or for somebody else.
+
+    It is one request, however many such blocks there are in the block and in the tasks that it makes.
+    """
     admission = _current.get()
-    return admission.set_aside() if admission else nullcontext()
+    if admission is None:
+        yield
+        return
+    token = _current.set(None)
+    try:
+        with admission.set_aside():
+            yield
+    finally:
+        _current.reset(token)
 
 
 def _correlation_id(scope: Scope) -> str | None:

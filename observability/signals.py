@@ -252,7 +252,8 @@ SUMMARY_SOURCES: Final = frozenset({"extractive", "llm", "none"})
 SUMMARY_REASONS: Final = frozenset(
     {
         *("not_text", "no_words", "summarizer_failed"),
-        *("llm_timeout", "llm_unreachable", "llm_error_status", "llm_invalid_answer"),
+        *("llm_timeout", "llm_unreachable", "llm_error_status", "llm_rate_limited", "llm_invalid_answer"),
+        *("llm_declined", "llm_busy", "llm_circuit_open"),
     }
 )
 
@@ -393,6 +394,15 @@ SUMMARIES: Final = MetricSpec(
     {"source": SUMMARY_SOURCES, "reason": SUMMARY_REASONS | {"none"}},
     exemplars=True,
 )
+# Of the chat API's own list: whoever serves a model could answer any text there.
+GEN_AI_FINISH_REASONS: Final = frozenset({"stop", "length", "content_filter", "tool_calls", "function_call"})
+# Statuses that are an `error.type` of their own; every other one is `_OTHER`.
+GEN_AI_STATUSES: Final = frozenset(
+    map(str, (400, 401, 402, 403, 404, 408, 409, 413, 422, 429, 500, 502, 503, 504, 529))
+)
+GEN_AI_ERRORS: Final = GEN_AI_STATUSES | {
+    *("timeout", "connection_error", "invalid_answer", "declined", "cancelled", "_OTHER")
+}
 _GEN_AI: Final[Mapping[str, Bound]] = {
     "gen_ai.operation.name": frozenset({"chat"}),
     "gen_ai.provider.name": frozenset({"openai"}),
@@ -403,7 +413,7 @@ GEN_AI_OPERATION_DURATION: Final = MetricSpec(
     "histogram",
     "Duration of a call to the model",
     "s",
-    {**_GEN_AI, "error.type": 20},
+    {**_GEN_AI, "error.type": GEN_AI_ERRORS},
     GEN_AI_SECONDS,
     exemplars=True,
     sometimes=frozenset({"error.type"}),

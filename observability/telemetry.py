@@ -177,7 +177,8 @@ def _mark_failure(span: trace.Span, error: Exception) -> None:
     elif isinstance(error, ClientDisconnect):
         span.set_attribute(ERROR_TYPE, ErrorType.CLIENT_DISCONNECTED)
     else:
-        span.set_attribute(ERROR_TYPE, type(error).__qualname__)
+        # Some conventions have words of their own for what went wrong: an error that knows them says so.
+        span.set_attribute(ERROR_TYPE, getattr(error, "error_type", type(error).__qualname__))
     if is_server_error(error):
         span.set_status(Status(StatusCode.ERROR, type(error).__qualname__))
 

@@ -20,6 +20,13 @@ class OfflineSummary(StrEnum):
     BEGINNING = "beginning"
 
 
+class MessageContent(StrEnum):
+    """Where question and answer of a model are recorded; the conventions' other values need events, which are not made here."""
+
+    NO_CONTENT = "NO_CONTENT"
+    SPAN_ONLY = "SPAN_ONLY"
+
+
 @dataclass(frozen=True, slots=True)
 class Summary:
     """A summary, or why there is none; `reason` also says why a model's place was taken."""

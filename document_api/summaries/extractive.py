@@ -70,6 +70,11 @@ class BeginningSummarizer:
         """Return the text's first sentences; a short text is its own summary."""
         beginning = " ".join(text.lstrip()[: self._max_chars * _SPARE].split())
         if len(beginning) > self._max_chars:
-            end = max(beginning.rfind(mark, 0, self._max_chars + 1) for mark in _SENTENCE_ENDS)
-            beginning = beginning[: end + 1] if end > 0 else beginning[: self._max_chars].rstrip()
+            beginning = whole_sentences(beginning, self._max_chars)
         return Summary(beginning, SummarySource.EXTRACTIVE)
+
+
+def whole_sentences(text: str, max_chars: int) -> str:
+    """Return the beginning of a text up to the last sentence that ends within `max_chars`; without one up to there."""
+    end = max(text.rfind(mark, 0, max_chars + 1) for mark in _SENTENCE_ENDS)
+    return text[: end + 1] if end > 0 else text[:max_chars].rstrip()

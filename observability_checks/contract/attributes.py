@@ -115,9 +115,16 @@ SPAN_ATTRIBUTES: Final[Mapping[str, AttributeSpec]] = {
     gen_ai.GEN_AI_OPERATION_NAME: _one_of("chat"),
     gen_ai.GEN_AI_PROVIDER_NAME: _one_of("openai"),
     gen_ai.GEN_AI_REQUEST_MODEL: _TEXT,
+    gen_ai.GEN_AI_REQUEST_MAX_TOKENS: _COUNT,
+    gen_ai.GEN_AI_REQUEST_TEMPERATURE: AttributeSpec(Type.DOUBLE),
+    gen_ai.GEN_AI_RESPONSE_ID: _TEXT,
+    gen_ai.GEN_AI_RESPONSE_MODEL: _TEXT,
     gen_ai.GEN_AI_RESPONSE_FINISH_REASONS: AttributeSpec(Type.STRINGS),
     gen_ai.GEN_AI_USAGE_INPUT_TOKENS: _COUNT,
     gen_ai.GEN_AI_USAGE_OUTPUT_TOKENS: _COUNT,
+    gen_ai.GEN_AI_SYSTEM_INSTRUCTIONS: _TEXT,
+    gen_ai.GEN_AI_INPUT_MESSAGES: _TEXT,
+    gen_ai.GEN_AI_OUTPUT_MESSAGES: _TEXT,
 }
 
 # Of an exception, on a span's event and on a log record.
