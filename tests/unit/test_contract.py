@@ -15,7 +15,7 @@ from document_api.documents.service import SUMMARIZER_FAILED
 from document_api.labels import BoundedLabel
 from document_api.settings import DocumentApiSettings
 from document_api.summaries import SummarySource
-from document_api.summaries.llm import LlmFailure
+from document_api.summaries.chat import LlmFailure
 from document_api.summaries.text import Unreadable
 from observability import signals
 from observability import telemetry as module

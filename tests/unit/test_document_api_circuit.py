@@ -21,16 +21,21 @@ class Clock:
 
 
 class Watched:
-    """A circuit, its clock, and what it told; only OSError is a failure."""
+    """A circuit, its clock, and what it told; only OSError is a failure, and ArithmeticError teaches nothing."""
 
     def __init__(self) -> None:
         self.clock = Clock()
         self.told: list[State] = []
-        self.circuit = Circuit(lambda error: isinstance(error, OSError), self.told.append, clock=self.clock)
+        self.circuit = Circuit(
+            lambda error: None if isinstance(error, ArithmeticError) else isinstance(error, OSError),
+            self.told.append,
+            clock=self.clock,
+        )
 
     def call(self, error: type[BaseException] | None = None) -> None:
         """Make a call that ends like this; raises CircuitOpenError where it is not made."""
-        with suppress(OSError, KeyError, asyncio.CancelledError), self.circuit.passing():
+        ends = (OSError, KeyError, ArithmeticError, asyncio.CancelledError)
+        with suppress(*ends), self.circuit.passing():
             if error:
                 raise error
 
@@ -80,14 +85,21 @@ class TestCircuit:
             watched.call(answer)
         assert watched.circuit.state is State.CLOSED
 
-    def test_a_call_that_is_cancelled_teaches_nothing(self, watched: Watched) -> None:
+    @pytest.mark.parametrize("end", [asyncio.CancelledError, ArithmeticError])
+    def test_a_call_that_is_cancelled_or_was_not_made_teaches_nothing(
+        self, watched: Watched, end: type[BaseException]
+    ) -> None:
         """Its client went away; neither does it hold the place of the one that probes."""
         for _ in range(10):
-            watched.call(asyncio.CancelledError)
+            watched.call(end)
         assert watched.circuit.state is State.CLOSED
-        watched.open()
+        for _ in range(4):
+            watched.call(OSError)
+        watched.call(end)
+        watched.call(OSError)
+        assert watched.circuit.state is State.OPEN
         watched.clock.now += 1
-        watched.call(asyncio.CancelledError)
+        watched.call(end)
         assert watched.circuit.state is State.HALF_OPEN
         assert not watched.refuses()
 

@@ -29,6 +29,7 @@ class Service:
             routes=[
                 Route("/work/{number}", self._work, methods=["PUT"]),
                 Route("/wait", self._wait),
+                Route("/wait-thrice", self._wait_thrice),
                 Route("/health", self._well),
             ]
         )
@@ -49,6 +50,11 @@ class Service:
     async def _wait(self, _request: Request) -> Response:
         with set_aside():
             await self.let_go.wait()
+        return PlainTextResponse("done")
+
+    async def _wait_thrice(self, request: Request) -> Response:
+        with set_aside():
+            await asyncio.gather(self._wait(request), self._wait(request))
         return PlainTextResponse("done")
 
     async def _well(self, _request: Request) -> Response:
@@ -215,6 +221,20 @@ async def test_who_waits_for_somebody_else_keeps_nobody_out(telemetry: Telemetry
 
     service.let_go.set()
     assert {answer.status for answer in await asyncio.gather(quick, *waiting)} == {200}
+
+
+async def test_however_often_a_request_is_set_aside_it_is_one(telemetry: TelemetrySpy) -> None:
+    """Also in tasks that it makes: else every wait of theirs would let one more in."""
+    service = Service(telemetry, in_hand=1)
+    waiting = asyncio.create_task(service.ask("/wait-thrice", method="GET"))
+    for _ in "123":
+        await asyncio.sleep(0)
+    quick, refused = await service.begin(2)
+    assert service.working == 1
+    assert (await refused).status == 503
+
+    service.let_go.set()
+    assert {answer.status for answer in await asyncio.gather(quick, waiting)} == {200}
 
 
 async def test_even_of_slow_bodies_there_may_be_so_many(telemetry: TelemetrySpy) -> None:
