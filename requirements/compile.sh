@@ -10,9 +10,9 @@ source "$CHECKOUT/local_stack/python-env.sh"
 main() {
   cd -- "$CHECKOUT"
   install_requirements "$VENV" "$CHECKOUT/requirements/dev.txt"
-  # dev.txt is solved first; the others are its subsets, but for what draws the pictures.
+  # dev.txt is solved first; the others are its subsets, but for what draws the pictures and runs a model.
   compile dev dev "$@"
-  for extra in local-stack checks document-api data-store pictures; do
+  for extra in local-stack checks document-api data-store pictures model; do
     compile "$extra" "$extra" --constraints requirements/dev.txt
   done
   compile audit audit

@@ -6,7 +6,7 @@ import re
 import signal
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -183,6 +183,7 @@ class Collector:
     health_port: int = field(default_factory=free_port)
     metrics_port: int = field(default_factory=free_port)
     process: subprocess.Popen[bytes] | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def access_log(self) -> Path:
@@ -208,6 +209,7 @@ class Collector:
             "NGINX_ACCESS_LOG": f"{self.access_log}*",  # as the local stack has it
             "POSTGRES_LOG": self.postgres_log,
             "DEPLOYMENT_ENVIRONMENT": "test",
+            **self.environment,
         }
         with (self.folder / "collector.log").open("ab") as log:
             options = [word for config in self.configs for word in ("--config", config)]

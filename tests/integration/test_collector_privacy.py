@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import grpc  # type: ignore[import-untyped, unused-ignore]
@@ -29,6 +30,7 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 
+from local_stack.back_ends import CAPTURE_CONTENT
 from observability import otlp
 from tests.canaries import ADDRESS, ADDRESS_6, API_KEY, CARD, JWT, MAIL, PRIVATE_KEY
 from tests.collector import Collector, Sink, access_line, append, one_record, running_sink, wait_for
@@ -220,6 +222,43 @@ def test_what_slips_through_in_our_own_services_is_masked(collector: Collector, 
     everything = sink.everything()
     assert MASKED in everything
     assert [canary for canary in SHAPED if canary in everything.replace(harmless["url.full"], "")] == []
+
+
+QUESTION = {
+    f"gen_ai.{name}": f"Kowalska, {MAIL}"
+    for name in ("system_instructions", "input.messages", "output.messages")
+}
+
+
+def test_what_a_model_is_told_and_answers_does_not_pass(collector: Collector, sink: Sink) -> None:
+    """Should a service send it that was not told to."""
+    send_as_ours(collector, "chat", {**QUESTION, "gen_ai.usage.input_tokens": 7}, {})
+
+    found = wait_for(lambda: sink.spans().get("chat"), "the span arrives")
+    assert {found[name] for name in QUESTION} == {"****"}
+    assert found["gen_ai.usage.input_tokens"] == 7
+
+
+def test_where_it_may_pass_it_is_masked_by_its_looks(tmp_path: Path) -> None:
+    """That of our services: a stranger was not told anything."""
+    with running_sink() as sink:
+        open_one = Collector(
+            *(binary("otelcol"), tmp_path, str(tmp_path / "postgresql.json")),
+            *(sink.http_port, sink.traces_port),
+            environment={CAPTURE_CONTENT: "SPAN_ONLY"},
+        )
+        open_one.start()
+        try:
+            send_as_ours(open_one, "chat", QUESTION, {})
+            provider = tracer_provider(open_one, "model-stranger")
+            provider.get_tracer("instrumentation").start_span("chat elsewhere", attributes=QUESTION).end()
+            provider.shutdown()
+            spans = wait_for(lambda: len(sink.spans()) == 2 and sink.spans(), "both spans arrive")
+        finally:
+            open_one.end()
+
+    assert {spans["chat"][name] for name in QUESTION} == {"Kowalska, ****"}
+    assert {spans["chat elsewhere"][name] for name in QUESTION} == {"****"}
 
 
 @pytest.mark.parametrize(
