@@ -4,9 +4,9 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, cast
 
 NEVER: Final = "never"
 DRIPS: Final = "a byte now and then"
@@ -47,7 +47,7 @@ class ChatModel:
         """Answer one request."""
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
-        with suppress(ConnectionError):
+        with suppress(ConnectionError), closing(writer):
             self.times.append(time.monotonic())
             self.asked.append(await _request_of(reader))
             self.arrived.set()
@@ -55,7 +55,6 @@ class ChatModel:
             await self.let_go.wait()
             self.at_once -= 1
             await _answer(reader, writer, reply)
-        writer.close()
 
 
 async def _request_of(reader: asyncio.StreamReader) -> tuple[str, dict[str, Any]]:
@@ -85,9 +84,16 @@ async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, re
 
 @asynccontextmanager
 async def serving(model: ChatModel) -> AsyncIterator[str]:
-    """Serve a model, and lend its base URL."""
-    server = await asyncio.start_server(model.serve, "127.0.0.1", 0)
+    """Serve a model, and lend its base URL; at the end nobody is asked any more."""
+    tasks: list[asyncio.Task[Any]] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        tasks.append(cast("asyncio.Task[Any]", asyncio.current_task()))
+        await model.serve(reader, writer)
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
     try:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
     finally:
         server.close()
+        await asyncio.wait_for(asyncio.gather(*tasks), 5)

@@ -57,9 +57,7 @@ async def _evaluated(url: str, name: str, seconds: float) -> list[Result]:
     os.environ["OTEL_SDK_DISABLED"] = "true"  # nobody listens
     telemetry = configure(Identity("benchmarks", "1", "summaries", "benchmark"), log_level="ERROR", workers=1)
     async with client_of(url, settings.llm_api_key, timeout_seconds=seconds) as client:
-        chat_telemetry = ChatTelemetry(
-            telemetry, model=name, base_url=url, content=MessageContent.NO_CONTENT
-        )
+        chat_telemetry = ChatTelemetry(telemetry, model=name, base_url=url, content=MessageContent.NO_CONTENT)
         chat = Chat(client, chat_telemetry, max_output_tokens=settings.llm_max_output_tokens, at_once=1)
         by_model = LlmSummarizer(
             chat,

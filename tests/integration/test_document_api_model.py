@@ -32,9 +32,7 @@ async def summary_by(
 ) -> Summary:
     """Return what the model writes of a text."""
     async with client_of(url, None, timeout_seconds=SECONDS) as client:
-        telemetry = ChatTelemetry(
-            spy.telemetry, model=NAME, base_url=url, content=MessageContent.NO_CONTENT
-        )
+        telemetry = ChatTelemetry(spy.telemetry, model=NAME, base_url=url, content=MessageContent.NO_CONTENT)
         summarizer = LlmSummarizer(
             Chat(client, telemetry, max_output_tokens=max_output_tokens, at_once=1),
             max_chars=500,

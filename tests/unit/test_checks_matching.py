@@ -268,7 +268,10 @@ def test_the_models_span_may_be_there():
             "gen_ai.operation.name": "chat",
             "gen_ai.provider.name": "openai",
             "gen_ai.request.model": "some-model",
+            "gen_ai.request.max_tokens": 500,
+            "gen_ai.request.temperature": 0.0,
             "server.address": "model",
+            "server.port": 443,
         },
     )
     assert upload_problems(*spans, model) == []

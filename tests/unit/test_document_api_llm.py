@@ -416,7 +416,7 @@ class TestTelemetry:
             {"type": "text", "content": "Summarise."}
         ]
         assert json.loads(attributes["gen_ai.input.messages"]) == [
-            {"role": "user", "parts": [{"type": "text", "content": text[:20_000]}]}
+            {"role": "user", "parts": [{"type": "text", "content": text[:8_000]}]}
         ]
         assert json.loads(attributes["gen_ai.output.messages"]) == [
             {
