@@ -246,7 +246,7 @@ def test_the_client_between_the_services_is_made_in_one_place() -> None:
         return {path.name for path in modules("document_api") if library in set(imports(path))}
 
     assert users("aiohttp") == {"http.py"}
-    assert users("httpx") == {"llm.py"}
+    assert users("httpx") == {"chat.py"}
 
 
 def test_the_tenants_policies_ask_for_the_setting_that_statements_set() -> None:
