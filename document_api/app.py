@@ -23,9 +23,11 @@ from document_api.identity.limits import TenantLimits
 from document_api.identity.principals import Principals
 from document_api.identity.strangers import Strangers
 from document_api.labels import BoundedLabel
+from document_api.scan import scanner_at
 from document_api.settings import DocumentApiSettings
 from document_api.summaries import Summarizer
 from document_api.summaries.extractive import offline_summarizer
+from document_api.text.reader import TextReader
 from observability import (
     Admission,
     Identity,
@@ -76,6 +78,8 @@ def create_app(settings: DocumentApiSettings | None = None, telemetry: Telemetry
             )
             await run_sync(storage.prepare)
             telemetry.metrics.observe(DOCUMENT_STORAGE, storage.space)
+            reader = await stack.enter_async_context(TextReader.open(telemetry, settings))
+            scanner = scanner_at(settings.clamd_address, telemetry, seconds=settings.clamd_timeout_seconds)
             summarizer = await stack.enter_async_context(_summarizer(settings, telemetry))
             limits = TenantLimits(
                 client_label,
@@ -92,9 +96,13 @@ def create_app(settings: DocumentApiSettings | None = None, telemetry: Telemetry
                 gate=DocumentGate(principals, limits, telemetry),
                 limits=limits,
                 documents=DocumentService(
-                    storage, store, summarizer, telemetry, settings, limits=limits, client_label=client_label
+                    *(storage, store, summarizer, telemetry, settings),
+                    reader=reader,
+                    scanner=scanner,
+                    limits=limits,
+                    client_label=client_label,
                 ),
-                health=HealthProbe(storage, store, telemetry, settings),
+                health=HealthProbe(storage, store, scanner, telemetry, settings),
             )
 
     app = FastAPI(

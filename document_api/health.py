@@ -12,6 +12,7 @@ from document_api import SERVICE_NAME, VERSION
 from document_api.documents.storage import FileStorage
 from document_api.documents.store_client import StoreClient
 from document_api.identity.gate import DocumentGate
+from document_api.scan import Scanner
 from document_api.settings import DocumentApiSettings
 from observability import Telemetry, run_checks
 from observability.fields import Timestamp
@@ -49,10 +50,13 @@ class HealthProbe:
         self,
         storage: FileStorage,
         store: StoreClient,
+        scanner: Scanner | None,
         telemetry: Telemetry,
         settings: DocumentApiSettings,
     ) -> None:
         self._checks = {"file_system": storage.check, "data_store": store.check}
+        if scanner is not None:
+            self._checks["virus_scanner"] = scanner.check
         self._telemetry = telemetry
         self._deadline_seconds = settings.health_deadline_seconds
         self._warnings = [OPEN_WARNING] if settings.auth_mode is AuthMode.OPEN else []

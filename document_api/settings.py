@@ -10,6 +10,8 @@ from observability.service import AuthMode, ServiceSettings, is_production, stay
 
 # What boundaries, part headers and other fields may add to a document of max_upload_bytes; nginx allows the same.
 MULTIPART_ENVELOPE_BYTES: Final = 64 * 1024
+# host:port, [IPv6]:port, or an absolute path.
+_CLAMD_ADDRESS: Final = r"^(/.+|\[[0-9a-fA-F:.]+\]:\d{1,5}|[A-Za-z0-9._-]+:\d{1,5})$"
 # Signatures that only the issuer can make: with a shared secret whoever verifies could as well sign.
 _ALGORITHMS: Final = frozenset({"RS256", "ES256", "EdDSA"})
 # Of each process where everybody says who he is; elsewhere one client may be all there are.
@@ -113,9 +115,36 @@ class DocumentApiSettings(ServiceSettings):
         ge=0,
         description="How long such a file must not have changed; longer than a data store may be at storing a record",
     )
+    text_seconds: float = Field(
+        10.0,
+        gt=0,
+        description="Time that reading the text of a PDF, DOCX, HTML or JSON file may take; beyond, the process that reads it is"
+        " ended and replaced",
+    )
+    text_memory_bytes: int = Field(
+        256 * 1024 * 1024,
+        ge=32 * 1024 * 1024,
+        description="Memory that reading the text of such a file may take",
+    )
+    text_processes: int = Field(
+        2,
+        ge=1,
+        le=64,
+        description="Such files that each process of this service reads at once, each in a process",
+    )
+    clamd_address: str | None = Field(
+        None,
+        pattern=_CLAMD_ADDRESS,
+        description="clamd that looks for viruses in each upload: host:port, or the path of its socket; none: nobody looks",
+    )
+    clamd_timeout_seconds: float = Field(
+        15.0, gt=0, description="Time that clamd may take for an upload; beyond it is refused (503)"
+    )
     summary_max_chars: int = Field(500, ge=50, le=10_000, description="Longest summary, in characters")
     summary_input_bytes: int = Field(
-        64 * 1024, ge=1024, description="How much of a document, from its start, is read for the summary"
+        64 * 1024,
+        ge=1024,
+        description="How much of a document's text, from its start, is read for the summary",
     )
     offline_summary: OfflineSummary = Field(
         OfflineSummary.SENTENCES,

@@ -173,6 +173,8 @@ class Instruments:
         self.documents_uploaded = self._made(signals.DOCUMENTS_UPLOADED)
         self.document_size = self._made(signals.DOCUMENT_SIZE)
         self.storage_leftovers = self._made(signals.STORAGE_LEFTOVERS)
+        self.virus_scan_duration = self._made(signals.VIRUS_SCAN_DURATION)
+        self.text_extraction_duration = self._made(signals.TEXT_EXTRACTION_DURATION)
         self.summaries = self._made(signals.SUMMARIES)
         self.gen_ai_operation_duration = self._made(signals.GEN_AI_OPERATION_DURATION)
         self.gen_ai_token_usage = self._made(signals.GEN_AI_TOKEN_USAGE)

@@ -27,6 +27,8 @@ class Span(StrEnum):
     FILE_PROCESSING = "file_processing"
     FILE_READ = "file_read"
     FILE_SAVE = "file_save"
+    VIRUS_SCAN = "virus_scan"
+    TEXT_EXTRACTION = "text_extraction"
     LLM_SUMMARIZATION = "llm_summarization"
     STORE_METADATA = "store_metadata"
     SWEEP_LEFTOVERS = "sweep_leftovers"
@@ -49,6 +51,9 @@ class Attribute(StrEnum):
     CONTENT_CHUNKS = "content_processing.chunks"
     STORAGE_BYTES = "storage.bytes"
     STORAGE_BACKEND = "storage.backend"
+    SCAN_RESULT = "scan.result"
+    TEXT_CHARS = "text.chars"
+    TEXT_OUTCOME = "text.outcome"
     PROCESSING_TIME = "processing_time"
     SUMMARY_INPUT_CHARS = "summary.input_chars"
     SUMMARY_SOURCE = "summary.source"
@@ -81,6 +86,15 @@ class Swept(StrEnum):
     UNFINISHED = "unfinished"  # an upload that did not come to its end: removed
     ORPHAN = "orphan"  # bytes without a record: removed
     STORED = "stored"  # bytes of a document: kept
+
+
+class ScanResult(StrEnum):
+    """What a virus scanner said of an upload: value of the attribute `scan.result` and of the label `result`."""
+
+    CLEAN = "clean"
+    INFECTED = "infected"
+    TOO_LARGE = "too_large"  # for the scanner
+    NO_ANSWER = "no_answer"
 
 
 class ErrorType(StrEnum):
@@ -223,7 +237,7 @@ _STATEMENT: Final = {
 _COMPONENT: Final = {
     "component": frozenset(
         {
-            *("overall", "file_system", "data_store", "database", "connection_pool"),
+            *("overall", "file_system", "data_store", "virus_scanner", "database", "connection_pool"),
             *("document_metadata", "users", "clients"),
         }
     )
@@ -249,9 +263,18 @@ MEDIA_TYPES: Final = frozenset(
 )
 _FILE_TYPE: Final = {"file_type": MEDIA_TYPES | {OTHER}}
 SUMMARY_SOURCES: Final = frozenset({"extractive", "llm", "none"})
+# Of a text that was read; else it is why not.
+TEXT_EXTRACTED: Final = "extracted"
+TEXT_FAILURES: Final = frozenset(
+    {
+        *("not_text", "no_words", "malformed", "encrypted", "too_complex"),
+        *("extraction_timeout", "extraction_busy", "extraction_failed"),
+    }
+)
 SUMMARY_REASONS: Final = frozenset(
     {
-        *("not_text", "no_words", "summarizer_failed"),
+        *TEXT_FAILURES,
+        "summarizer_failed",
         *("llm_timeout", "llm_unreachable", "llm_error_status", "llm_rate_limited", "llm_invalid_answer"),
         *("llm_declined", "llm_busy", "llm_circuit_open"),
     }
@@ -385,6 +408,32 @@ DATA_STORE_CIRCUIT: Final = MetricSpec(
 )
 DOCUMENT_SIZE: Final = MetricSpec(
     "document_size", "histogram", "Size of stored documents", "By", _FILE_TYPE, SIZE_BYTES, exemplars=True
+)
+TEXT_EXTRACTION_DURATION: Final = MetricSpec(
+    "text_extraction_duration",
+    "histogram",
+    "Time to read the text of a document in a process of its own",
+    "s",
+    {
+        "file_type": frozenset(
+            {
+                *("application/json", "application/pdf", "application/zip", "text/html", OTHER),
+                "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+            }
+        ),
+        "outcome": TEXT_FAILURES | {TEXT_EXTRACTED},
+    },
+    REQUEST_SECONDS,
+    exemplars=True,
+)
+VIRUS_SCAN_DURATION: Final = MetricSpec(
+    "virus_scan_duration",
+    "histogram",
+    "Time that the virus scanner took for an upload",
+    "s",
+    {"result": frozenset(ScanResult)},
+    REQUEST_SECONDS,
+    exemplars=True,
 )
 SUMMARIES: Final = MetricSpec(
     "summaries",
@@ -522,6 +571,8 @@ DOCUMENT_METRICS: Final = (
     DOCUMENT_SIZE,
     DOCUMENT_STORAGE,
     STORAGE_LEFTOVERS,
+    VIRUS_SCAN_DURATION,
+    TEXT_EXTRACTION_DURATION,
     SUMMARIES,
     GEN_AI_OPERATION_DURATION,
     GEN_AI_TOKEN_USAGE,

@@ -17,9 +17,11 @@ from document_api.documents.storage import BACKEND, FileStorage, IncomingFile
 from document_api.documents.store_client import OutcomeUnknown, OverALimit, StoreClient
 from document_api.identity.limits import TenantLimits, Work
 from document_api.labels import BoundedLabel, media_type_label
+from document_api.scan import Scanner
 from document_api.settings import DocumentApiSettings
 from document_api.summaries import Summarizer, Summary, SummarySource
-from document_api.summaries.text import ReadText, decode
+from document_api.text import ReadText
+from document_api.text.reader import BEGINNING_BYTES, TextReader
 from observability import Problem, Telemetry, Unavailable, current_actor
 from observability.signals import Attribute, Span
 
@@ -47,11 +49,15 @@ class DocumentService:
         telemetry: Telemetry,
         settings: DocumentApiSettings,
         *,
+        reader: TextReader,
+        scanner: Scanner | None,
         limits: TenantLimits,
         client_label: BoundedLabel,
     ) -> None:
         self._storage = storage
         self._store = store
+        self._reader = reader
+        self._scanner = scanner
         self._summarizer = summarizer
         self._telemetry = telemetry
         self._max_bytes = settings.max_upload_bytes
@@ -73,7 +79,7 @@ class DocumentService:
             async with self._storage.receive(client_id) as file, _ending(file) as deadline:
                 text = await self._process_file(client_id, upload, file, deadline)
                 summary = await self._summarize(text)
-                new = _record(upload, file, summary, sameness)
+                new = _record(upload, file, text, summary, sameness)
                 async with self._limits.turn(client_id, Work.RECORD):
                     document = await self._store_metadata(client_id, file, new)
             step.set(Attribute.DOCUMENT_ID, document.id)
@@ -95,17 +101,21 @@ class DocumentService:
     async def _process_file(
         self, client_id: str, upload: MultipartFile, file: IncomingFile, deadline: asyncio.Timeout
     ) -> ReadText:
-        """Bring the bytes to disk and return their text, as far as it is summarised; they come before the deadline runs."""
+        """Bring the bytes to disk and return what they are and say; they come before the deadline runs."""
         with self._telemetry.step(Span.FILE_PROCESSING) as step:
             beginning = await self._read(upload, file)
             deadline.reschedule(asyncio.get_running_loop().time() + self._deadline_seconds)
             async with self._limits.turn(client_id, Work.FILE):
                 await self._save(file)
-            text = decode(beginning)
+            if self._scanner is not None:
+                await self._scanner.scan(file.path)
+            text = await self._reader.read(
+                beginning, file.path, claimed=upload.media_type, filename=upload.filename
+            )
             step.set(Attribute.FILE_SIZE, file.size)
-            step.set(Attribute.FILE_TYPE, media_type_label(upload.media_type))
+            step.set(Attribute.FILE_TYPE, media_type_label(text.media_type))
             step.set(Attribute.FILE_SHA256, file.sha256[:12])
-            step.set(Attribute.SUMMARY_INPUT_CHARS, len(text.content))
+            step.set(Attribute.SUMMARY_INPUT_CHARS, len(self._summarised(text)))
         return text
 
     async def _read(self, upload: MultipartFile, file: IncomingFile) -> bytearray:
@@ -115,7 +125,7 @@ class DocumentService:
             chunks = 0
             async for chunk in upload.chunks(self._max_bytes, self._min_bytes_per_second):
                 await file.write(chunk)
-                if (missing := self._summary_input_bytes - len(beginning)) > 0:
+                if (missing := BEGINNING_BYTES - len(beginning)) > 0:
                     beginning += chunk[:missing]
                 chunks += 1
             step.set(Attribute.CONTENT_BYTES, file.size)
@@ -133,12 +143,18 @@ class DocumentService:
             if text.reason is not None:
                 summary = Summary(None, SummarySource.NONE, text.reason)
             else:
-                summary = await self._written_summary(text.content)
+                summary = await self._written_summary(self._summarised(text))
             step.set(Attribute.PROCESSING_TIME, step.elapsed())
             step.set(Attribute.SUMMARY_SOURCE, summary.source)
             step.set(Attribute.SUMMARY_REASON, summary.reason)
             self._telemetry.metrics.summaries(1, source=summary.source, reason=summary.reason or "none")
         return summary
+
+    def _summarised(self, text: ReadText) -> str:
+        """Return as much of a text as is read for its summary."""
+        if text.content.isascii():
+            return text.content[: self._summary_input_bytes]
+        return text.content.encode()[: self._summary_input_bytes].decode("utf-8", "ignore")
 
     async def _written_summary(self, text: str) -> Summary:
         """Ask the summarizer; whatever it throws, an upload never fails for its summary."""
@@ -197,12 +213,12 @@ class DocumentService:
 
 
 def _record(
-    upload: MultipartFile, file: IncomingFile, summary: Summary, sameness: Sameness | None
+    upload: MultipartFile, file: IncomingFile, text: ReadText, summary: Summary, sameness: Sameness | None
 ) -> NewDocument:
     return NewDocument(
         filename=upload.filename,
         file_size=file.size,
-        file_type=upload.media_type,
+        file_type=text.media_type,
         sha256=file.sha256,
         storage_key=file.key,
         summary=summary.text,

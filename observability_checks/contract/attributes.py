@@ -24,8 +24,11 @@ from observability.signals import (
     ROUTES,
     SUMMARY_REASONS,
     SUMMARY_SOURCES,
+    TEXT_EXTRACTED,
+    TEXT_FAILURES,
     Attribute,
     Outcome,
+    ScanResult,
     Swept,
 )
 
@@ -85,6 +88,9 @@ SPAN_ATTRIBUTES: Final[Mapping[str, AttributeSpec]] = {
     Attribute.CONTENT_CHUNKS: _COUNT,
     Attribute.STORAGE_BYTES: _BYTES,
     Attribute.STORAGE_BACKEND: _one_of("file_system"),
+    Attribute.SCAN_RESULT: AttributeSpec(values=frozenset(ScanResult)),
+    Attribute.TEXT_CHARS: _COUNT,
+    Attribute.TEXT_OUTCOME: AttributeSpec(values=TEXT_FAILURES | {TEXT_EXTRACTED}),
     Attribute.PROCESSING_TIME: _SECONDS,
     Attribute.SUMMARY_INPUT_CHARS: _COUNT,
     Attribute.SUMMARY_SOURCE: _SOURCE,

@@ -150,6 +150,13 @@ SPANS: Final = (
         has=(Attribute.STORAGE_BACKEND,),
         on_success=(Attribute.STORAGE_BYTES,),
     ),
+    # Only where a scanner is configured.
+    _span(*(Span.VIRUS_SCAN, _API, Span.FILE_PROCESSING), has=(Attribute.SCAN_RESULT,)),
+    # Only of documents that are more than text.
+    _span(
+        *(Span.TEXT_EXTRACTION, _API, Span.FILE_PROCESSING),
+        on_success=(Attribute.FILE_TYPE, Attribute.TEXT_CHARS, Attribute.TEXT_OUTCOME),
+    ),
     _span(
         *(Span.LLM_SUMMARIZATION, _API, Span.UPLOAD_DOCUMENT),
         has=(Attribute.PROCESSING_TIME, Attribute.SUMMARY_SOURCE),

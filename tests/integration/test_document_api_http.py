@@ -47,8 +47,7 @@ def document_api_on(
     settings = DocumentApiSettings(
         data_store_url=data_store_url,  # type: ignore[arg-type]
         upload_dir=uploads,
-        max_upload_bytes=LIMIT,
-        **{"health_deadline_seconds": 5.0, **more},
+        **{"health_deadline_seconds": 5.0, "max_upload_bytes": LIMIT, **more},
     )
     with served(create_app(settings, spy.telemetry)) as url, httpx.Client(base_url=url, timeout=30) as client:
         yield client

@@ -16,7 +16,7 @@ from document_api.labels import BoundedLabel
 from document_api.settings import DocumentApiSettings
 from document_api.summaries import SummarySource
 from document_api.summaries.chat import LlmFailure
-from document_api.summaries.text import Unreadable
+from document_api.text import Unreadable
 from observability import signals
 from observability import telemetry as module
 from observability.problems import _ERROR_TYPES
@@ -100,8 +100,9 @@ def test_lists_of_values_are_those_of_the_code() -> None:
     """What the code may say is what the contract lets it say."""
     reasons = {*LlmFailure, *Unreadable, SUMMARIZER_FAILED}
     assert reasons == signals.SUMMARY_REASONS
+    assert set(Unreadable) == signals.TEXT_FAILURES
     assert set(SummarySource) == signals.SUMMARY_SOURCES
-    components = {"overall", "file_system", "data_store", DATABASE, CONNECTION_POOL, *TABLES}
+    components = {"overall", "file_system", "data_store", "virus_scanner", DATABASE, CONNECTION_POOL, *TABLES}
     assert components == bound(signals.HEALTH_CHECKS, "component")
     assert set(TABLES) < bound(signals.DATABASE_OPERATIONS, "table")
     assert {str(status) for status in _ERROR_TYPES} < signals.STATUSES

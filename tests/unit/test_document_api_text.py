@@ -1,9 +1,9 @@
-"""Which bytes are text, and why others are not."""
+"""Which bytes are text, and what telemetry may say of media types."""
 
 import pytest
 
 from document_api.labels import BoundedLabel, media_type_label
-from document_api.summaries.text import decode
+from document_api.text.decoding import decoded
 from observability.signals import OTHER
 
 
@@ -16,12 +16,12 @@ from observability.signals import OTHER
         ("utf-16 é".encode("utf-16"), "utf-16 é"),
         ("\ufeffbig é".encode("utf-16-be"), "big é"),
         (b"two\r\nlines\x0c\x1b", "two\r\nlines\x0c\x1b"),
+        (b"", ""),
     ],
 )
 def test_text_is_decoded(data: bytes, text: str) -> None:
     """UTF-8 with and without a byte order mark, UTF-16 with one."""
-    found = decode(data)
-    assert (found.content, found.reason) == (text, None)
+    assert decoded(data) == text
 
 
 @pytest.mark.parametrize("text", ["a中", "a🙂"])
@@ -29,7 +29,7 @@ def test_a_character_cut_off_at_the_end_is_dropped(text: str) -> None:
     """Only the beginning of a long document is read, and the cut falls anywhere."""
     data = text.encode()
     for end in range(2, len(data)):
-        assert decode(data[:end]).content == "a", end
+        assert decoded(data[:end]) == "a", end
 
 
 @pytest.mark.parametrize(
@@ -45,16 +45,9 @@ def test_a_character_cut_off_at_the_end_is_dropped(text: str) -> None:
         b"\xff\xfe\x00\xd8\x41\x00",
     ],
 )
-def test_what_is_no_text_says_so(data: bytes) -> None:
-    """No summary, and a reason; PostgreSQL could not even store a NUL."""
-    found = decode(data)
-    assert (found.content, found.reason) == ("", "not_text")
-
-
-@pytest.mark.parametrize("data", [b"", b" \n\t", b"... --- !!!", "\ufeff".encode(), "🙂".encode()])
-def test_text_without_a_word_has_no_summary(data: bytes) -> None:
-    """Nothing can be said about it."""
-    assert decode(data).reason == "no_words"
+def test_what_is_no_text_is_not_decoded(data: bytes) -> None:
+    """PostgreSQL could not even store a NUL."""
+    assert decoded(data) is None
 
 
 def test_the_first_clients_keep_their_name_as_a_label() -> None:

@@ -31,6 +31,8 @@ NAMES = {
     "data_store_circuit",
     "documents_uploaded_total",
     "document_size_bytes",
+    "virus_scan_duration_seconds",
+    "text_extraction_duration_seconds",
     "summaries_total",
     "gen_ai_client_operation_duration_seconds",
     "gen_ai_client_token_usage",

@@ -29,12 +29,16 @@ from observability.signals import (
     SUMMARIES,
     TENANT_LIMIT_EXCEEDED,
     TENANT_REQUESTS,
+    TEXT_EXTRACTED,
+    TEXT_EXTRACTION_DURATION,
+    VIRUS_SCAN_DURATION,
 )
 
 _OF_TENANT: Final = 'client=~"$tenant"'
 _UPLOADS: Final = (f'service_name="{DOCUMENT_API}"', 'method="PUT"', 'path=~".*/upload-document"')
 _UPLOADED: Final = f'{{service_name="{DOCUMENT_API}"}} |= "Document uploaded" | client_id=~"$tenant"'
 _NO_UPLOADS: Final = "no uploads"
+_NO_EXTRACTION: Final = "no such files"
 _NO_MODEL: Final = "No model is configured"
 _ROOM: Final = below(0.2, 0.05)
 _FALLBACKS: Final = 'reason!="none"'
@@ -244,6 +248,35 @@ _DOCUMENTS: Final = (
     ),
 )
 
+_TEXT: Final = (
+    lines(
+        "Time to read text",
+        "95th percentile, of the files that are read in a process of its own",
+        Target(expr=quantile(0.95, TEXT_EXTRACTION_DURATION, by=("file_type",)), legend="{{file_type}}"),
+        unit="s",
+        no_value=_NO_EXTRACTION,
+    ),
+    lines(
+        "Files that could not be read",
+        "In a second, by why not; they are kept, without a summary",
+        Target(
+            expr=rate(
+                TEXT_EXTRACTION_DURATION, f'outcome!="{TEXT_EXTRACTED}"', by=("outcome",), part="_count"
+            ),
+            legend="{{outcome}}",
+        ),
+        unit="ops",
+        no_value=_NO_EXTRACTION,
+    ),
+    lines(
+        "Virus scans",
+        "In a second, by what the scanner said",
+        Target(expr=rate(VIRUS_SCAN_DURATION, by=("result",), part="_count"), legend="{{result}}"),
+        unit="ops",
+        no_value="No scanner is configured",
+    ),
+)
+
 _SUMMARIES: Final = (
     lines(
         "Summaries by source and reason",
@@ -304,6 +337,7 @@ BOARD: Final = Board(
         Row("Now", _NOW),
         Row("Tenants", _TENANTS),
         Row("Documents", _DOCUMENTS),
+        Row("Text", _TEXT),
         Row("Summaries", _SUMMARIES),
         Row("Storage", _STORAGE),
     ),
