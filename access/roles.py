@@ -12,6 +12,7 @@ class Permission(StrEnum):
     READ_DOCUMENTS = "documents:read"
     WRITE_DOCUMENTS = "documents:write"
     READ_HEALTH = "health:read"  # what the service consists of, and how each part is
+    READ_TELEMETRY = "telemetry:read"  # what is kept of everybody's requests
     BE_A_SERVICE = "service"  # another service of robin's; no user's role has it
 
 
@@ -28,5 +29,5 @@ PERMISSIONS: Final[Mapping[Role, frozenset[Permission]]] = {
     Role.READER: frozenset({Permission.READ_DOCUMENTS}),
     Role.WRITER: frozenset({Permission.READ_DOCUMENTS, Permission.WRITE_DOCUMENTS}),
     Role.TENANT_ADMIN: frozenset({Permission.READ_DOCUMENTS, Permission.WRITE_DOCUMENTS}),
-    Role.OPERATOR: frozenset({Permission.READ_HEALTH}),
+    Role.OPERATOR: frozenset({Permission.READ_HEALTH, Permission.READ_TELEMETRY}),
 }

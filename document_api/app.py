@@ -1,9 +1,9 @@
 """The composition root: every concrete part of the document API is chosen and joined here."""
 
 import logging
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
-from typing import TypedDict
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmanager
+from typing import TYPE_CHECKING, TypedDict
 
 from anyio.to_thread import run_sync
 from fastapi import FastAPI
@@ -22,6 +22,7 @@ from document_api.identity.gate import DocumentGate
 from document_api.identity.limits import TenantLimits
 from document_api.identity.principals import Principals
 from document_api.identity.strangers import Strangers
+from document_api.inspection.addresses import Addresses
 from document_api.labels import BoundedLabel
 from document_api.scan import scanner_at
 from document_api.settings import DocumentApiSettings
@@ -41,6 +42,9 @@ from observability.openapi import describe_answers
 from observability.service import AuthMode, load_settings
 from observability.signals import DOCUMENT_STORAGE
 
+if TYPE_CHECKING:
+    from document_api.inspection.reader import TelemetryReader
+
 logger = logging.getLogger(__name__)
 
 
@@ -51,6 +55,7 @@ class State(TypedDict):
     limits: TenantLimits
     documents: DocumentService
     health: HealthProbe
+    telemetry_reader: "TelemetryReader | None"
 
 
 def create_app(settings: DocumentApiSettings | None = None, telemetry: Telemetry | None = None) -> FastAPI:
@@ -103,6 +108,7 @@ def create_app(settings: DocumentApiSettings | None = None, telemetry: Telemetry
                     client_label=client_label,
                 ),
                 health=HealthProbe(storage, store, scanner, telemetry, settings),
+                telemetry_reader=stack.enter_context(_telemetry_reader(settings)),
             )
 
     app = FastAPI(
@@ -125,6 +131,11 @@ def create_app(settings: DocumentApiSettings | None = None, telemetry: Telemetry
     app.add_middleware(Admission, telemetry=telemetry, in_hand=settings.requests_in_hand)
     # Not include_router: going through routers inside the application's own costs each request 20 us.
     app.routes.extend((*documents.router.routes, *health.router.routes))
+    if Addresses.of(settings):
+        # Imported where telemetry is read only: httpx and what it brings take 9 MiB.
+        from document_api.inspection.endpoints import router  # noqa: PLC0415
+
+        app.routes.extend(router.routes)
     return app
 
 
@@ -148,6 +159,19 @@ async def _store(settings: DocumentApiSettings, telemetry: Telemetry) -> AsyncIt
             tokens[0] if tokens else None,
             deadline_seconds=settings.data_store_deadline_seconds,
         )
+
+
+@contextmanager
+def _telemetry_reader(settings: DocumentApiSettings) -> "Iterator[TelemetryReader | None]":
+    """Lend what asks the back ends; None where it is not said where they are."""
+    addresses = Addresses.of(settings)
+    if addresses is None:
+        yield None
+        return
+    from document_api.inspection.reader import TelemetryReader  # noqa: PLC0415  likewise
+
+    with closing(TelemetryReader(addresses)) as reader:
+        yield reader
 
 
 @asynccontextmanager

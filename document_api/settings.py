@@ -188,6 +188,25 @@ class DocumentApiSettings(ServiceSettings):
         description="`SPAN_ONLY`: what the model is told and answers, the document's text therefore, is recorded on its span",
     )
 
+    jaeger_url: HttpUrl | None = Field(
+        None,
+        description="Where this service asks Jaeger for `/observability/`, which is off unless this and the next two are set",
+    )
+    prometheus_url: HttpUrl | None = Field(None, description="Where it asks Prometheus")
+    logs_url: HttpUrl | None = Field(
+        None, description="Where it asks the log store, a Loki or a VictoriaLogs"
+    )
+    jaeger_public_url: HttpUrl | None = Field(
+        None, description="Where people's browsers find Jaeger, for links; none: no links"
+    )
+    prometheus_public_url: HttpUrl | None = Field(
+        None, description="Where people's browsers find Prometheus, likewise"
+    )
+    logs_public_url: HttpUrl | None = Field(
+        None, description="Where people's browsers find the log store, likewise"
+    )
+    grafana_url: HttpUrl | None = Field(None, description="Where people's browsers find Grafana, likewise")
+
     @property
     def requests_per_second(self) -> int | None:
         """Return how many requests a second each client may send, None for any number."""

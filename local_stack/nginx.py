@@ -14,6 +14,7 @@ from document_api.settings import MULTIPART_ENVELOPE_BYTES
 from local_stack.settings import CHECKOUT, Settings
 
 SITE_TEMPLATE = CHECKOUT / "nginx" / "templates" / "robin.conf.template"
+PAGE = CHECKOUT / "page"
 TLS_CONFIG = CHECKOUT / "nginx" / "tls.conf"
 MAIN_TEMPLATE = Path(__file__).with_name("nginx.conf.template")
 DATABASE_TEMPLATE = Path(__file__).with_name("postgres-tls.conf.template")
@@ -119,6 +120,7 @@ class LoadBalancer:
             "NGINX_MAX_UPLOAD_BYTES": str(self.max_upload_bytes),
             "NGINX_MAX_BODY_BYTES": str(self.max_upload_bytes + MULTIPART_ENVELOPE_BYTES),
             "NGINX_PROXY_READ_TIMEOUT": self.proxy_read_timeout,
+            "NGINX_PAGE": str(PAGE),
         }
 
 

@@ -175,6 +175,7 @@ class Stack:
                 "SERVICE_TOKEN": self.state.secret("service-token"),
                 "UPLOAD_DIR": str(self.state.uploads),
                 **({"PUBLIC_TLS": "true"} if self.tls else {}),
+                **self._telemetry_addresses(),
             },
             directory=CHECKOUT,
             inputs=self._inputs("document_api"),
@@ -183,6 +184,18 @@ class Stack:
             url=_local(port),
             stop_seconds=self._stop_seconds,
         )
+
+    def _telemetry_addresses(self) -> dict[str, str]:
+        """Return where telemetry is read; Prometheus has no pages here."""
+        settings = self.settings
+        jaeger, logs = _local(settings.jaeger_port), _local(settings.victorialogs_port)
+        return {
+            "JAEGER_URL": jaeger,
+            "JAEGER_PUBLIC_URL": jaeger,
+            "PROMETHEUS_URL": _local(settings.prometheus_port),
+            "LOGS_URL": logs,
+            "LOGS_PUBLIC_URL": logs,
+        }
 
     @property
     def _stop_seconds(self) -> int:
@@ -280,6 +293,7 @@ def _code(package: str) -> str:
             CHECKOUT / package,
             CHECKOUT / "access",
             CHECKOUT / "observability",
+            CHECKOUT / "telemetry_queries",
             CHECKOUT / "requirements" / "local-stack.txt",
         ]
     )

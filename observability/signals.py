@@ -15,7 +15,13 @@ PRINCIPAL_BY_KEY_ROUTE: Final = "/principals/by-key"
 PRINCIPAL_BY_SUBJECT_ROUTE: Final = "/principals/by-subject"
 KNOWN_STORAGE_KEYS_ROUTE: Final = "/storage-keys/known"
 HEALTH_ROUTE: Final = "/health"
+# Whoever looks at telemetry is not what is looked at.
+OBSERVABILITY_PREFIX: Final = "/observability"
+STORY_ROUTE: Final = f"{OBSERVABILITY_PREFIX}/requests/{{correlation_id}}"
+RECENT_REQUESTS_ROUTE: Final = f"{OBSERVABILITY_PREFIX}/requests"
+OVERVIEW_ROUTE: Final = f"{OBSERVABILITY_PREFIX}/health"
 UNMATCHED_ROUTE: Final = "unmatched"
+FAILED_STATUS: Final = 400  # from here on an answer is a refusal or a failure
 
 
 class Span(StrEnum):
@@ -216,6 +222,7 @@ ROUTES: Final = frozenset(
     {
         *(UPLOAD_ROUTE, DOCUMENT_ROUTE, RECORDS_ROUTE, HEALTH_ROUTE, UNMATCHED_ROUTE),
         *(PRINCIPAL_BY_KEY_ROUTE, PRINCIPAL_BY_SUBJECT_ROUTE, KNOWN_STORAGE_KEYS_ROUTE),
+        *(STORY_ROUTE, RECENT_REQUESTS_ROUTE, OVERVIEW_ROUTE),
         *("/openapi.json", "/docs", "/docs/oauth2-redirect", "/redoc"),
     }
 )

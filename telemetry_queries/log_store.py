@@ -23,6 +23,9 @@ class LogStore(Protocol):
     def find(self, correlation_id: str, *, since: float) -> list[LogRecord]:
         """Records of this correlation ID since a moment (unix seconds), oldest first."""
 
+    def requests(self, *, since: float, limit: int, failed: bool) -> list[LogRecord]:
+        """Nginx's lines of the newest requests since a moment, or of those that failed, in any order."""
+
     def link(self, correlation_id: str) -> str:
         """Address under which the same records are shown."""
 

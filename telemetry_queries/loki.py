@@ -1,4 +1,4 @@
-"""Log records out of Loki. Every LogQL expression of robin's checks stands here."""
+"""Log records out of Loki. Every LogQL expression that robin's own code asks stands here."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -7,8 +7,9 @@ from urllib.parse import urlencode
 
 import httpx
 
-from observability.signals import SERVICE_NAMESPACE, Attribute
+from observability.signals import FAILED_STATUS, OBSERVABILITY_PREFIX, SERVICE_NAMESPACE, Attribute
 from telemetry_queries.models import LogRecord
+from telemetry_queries.sources import Source
 
 _NANOSECONDS = 1_000_000_000
 _LIMIT = 1000
@@ -20,6 +21,13 @@ _HEADERS = {"X-Loki-Response-Encoding-Flags": "categorize-labels"}
 def by_correlation_id(correlation_id: str) -> str:
     """LogQL: all records of one request; structured metadata is filtered after the bar."""
     return f'{{service_namespace="{SERVICE_NAMESPACE}"}} | {Attribute.CORRELATION_ID}="{correlation_id}"'
+
+
+def of_the_edge(*, failed: bool) -> str:
+    """LogQL: nginx's lines of requests, but for those of whoever looks at telemetry; or of requests that failed."""
+    selector = f'{{service_namespace="{SERVICE_NAMESPACE}", service_name="{Source.NGINX}"}}'
+    errors = f" | context_data_status >= {FAILED_STATUS}" if failed else ""
+    return f'{selector} | context_data_path!~"{OBSERVABILITY_PREFIX}/.*"{errors}'
 
 
 class Loki:
@@ -43,24 +51,27 @@ class Loki:
 
     def find(self, correlation_id: str, *, since: float) -> list[LogRecord]:
         """Records of this correlation ID since a moment, oldest first."""
-        parameters = self._parameters(correlation_id, since)
-        answer = self._client.get(f"{self.url}/loki/api/v1/query_range", params=parameters, headers=_HEADERS)
-        answer.raise_for_status()
-        return sorted(parse(answer.json()), key=lambda record: record.time_ns)
+        return self._ask(by_correlation_id(correlation_id), since, limit=_LIMIT, direction="forward")
+
+    def requests(self, *, since: float, limit: int, failed: bool) -> list[LogRecord]:
+        """Nginx's lines of the newest requests since a moment, or of those that failed."""
+        return self._ask(of_the_edge(failed=failed), since, limit=limit, direction="backward")
 
     def link(self, correlation_id: str) -> str:
         """The same records as JSON, of the last hour."""
         return f"{self.url}/loki/api/v1/query_range?{urlencode({'query': by_correlation_id(correlation_id)})}"
 
-    @staticmethod
-    def _parameters(correlation_id: str, since: float) -> dict[str, str | int]:
-        return {
-            "query": by_correlation_id(correlation_id),
+    def _ask(self, query: str, since: float, *, limit: int, direction: str) -> list[LogRecord]:
+        parameters: dict[str, str | int] = {
+            "query": query,
             "start": int(since * _NANOSECONDS),
             "end": int((time.time() + 60) * _NANOSECONDS),
-            "limit": _LIMIT,
-            "direction": "forward",
+            "limit": limit,
+            "direction": direction,
         }
+        answer = self._client.get(f"{self.url}/loki/api/v1/query_range", params=parameters, headers=_HEADERS)
+        answer.raise_for_status()
+        return sorted(parse(answer.json()), key=lambda record: record.time_ns)
 
 
 def parse(answer: Mapping[str, Any]) -> Iterator[LogRecord]:
@@ -110,6 +121,10 @@ class SilentLoki:
         self._client.get(f"{self.url}/ready").raise_for_status()
 
     def find(self, correlation_id: str, *, since: float) -> list[LogRecord]:  # noqa: ARG002  a LogStore's signature
+        """Nothing can be found."""
+        return []
+
+    def requests(self, *, since: float, limit: int, failed: bool) -> list[LogRecord]:  # noqa: ARG002  a LogStore's signature
         """Nothing can be found."""
         return []
 

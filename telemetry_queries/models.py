@@ -83,3 +83,23 @@ class Exemplar:
     labels: Mapping[str, str]
     value: float
     timestamp: float
+
+
+@dataclass(frozen=True, slots=True)
+class RangeSeries:
+    """One series of a range query: points of unix seconds and value; what is no number is left out."""
+
+    labels: Mapping[str, str]
+    points: tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """One alert that is pending or firing."""
+
+    name: str
+    severity: str
+    service: str
+    state: str
+    since: str
+    summary: str

@@ -1,10 +1,12 @@
 """Metrics and exemplars out of Prometheus."""
 
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import httpx
 
-from telemetry_queries.models import Exemplar, Sample
+from telemetry_queries.models import Alert, Exemplar, RangeSeries, Sample
 
 
 class Prometheus:
@@ -23,6 +25,15 @@ class Prometheus:
         data = self._get("query", query=expression)
         return [Sample(each["metric"], float(each["value"][1])) for each in data["result"]]
 
+    def query_range(self, expression: str, start: float, end: float, step: float) -> list[RangeSeries]:
+        """Values from start to end (unix seconds), `step` seconds apart."""
+        data = self._get("query_range", query=expression, start=start, end=end, step=step)
+        return [RangeSeries(each["metric"], tuple(_numbers(each["values"]))) for each in data["result"]]
+
+    def alerts(self) -> list[Alert]:
+        """All alerts that are pending or firing."""
+        return [_alert(each) for each in self._get("alerts")["alerts"]]
+
     def exemplars(self, expression: str, start: float, end: float) -> list[Exemplar]:
         """All exemplars of the series that the expression selects."""
         found = self._get("query_exemplars", query=expression, start=start, end=end)
@@ -36,3 +47,21 @@ class Prometheus:
         answer = self._client.get(f"{self.url}/api/v1/{path}", params=parameters)
         answer.raise_for_status()
         return answer.json()["data"]
+
+
+def _numbers(values: Iterable[tuple[float, str]]) -> Iterator[tuple[float, float]]:
+    """Leave out what JSON has no word for."""
+    pairs = ((moment, float(value)) for moment, value in values)
+    return ((moment, value) for moment, value in pairs if math.isfinite(value))
+
+
+def _alert(data: Mapping[str, Any]) -> Alert:
+    labels, annotations = data["labels"], data["annotations"]
+    return Alert(
+        name=labels["alertname"],
+        severity=labels.get("severity", ""),
+        service=labels.get("service", ""),
+        state=data["state"],
+        since=data["activeAt"],
+        summary=annotations.get("summary", ""),
+    )

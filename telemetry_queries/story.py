@@ -1,22 +1,28 @@
 """The story of one request: what traces, logs and metrics know of a correlation ID, joined into one structure."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from itertools import islice
+from typing import Any, TypeVar
 
+import httpx
 from opentelemetry.semconv.attributes import db_attributes as db
 
 from observability import signals
 from observability.signals import SERVICE_NAMESPACE, Attribute
 from observability.signals import Span as SpanName
 from telemetry_queries.back_ends import BackEnds
+from telemetry_queries.failures import describe
 from telemetry_queries.models import LogRecord, SpanRecord, Trace
 from telemetry_queries.sources import SERVICES, Source
 
+Found = TypeVar("Found")
 _LOOKBACK_SECONDS = 7 * 86400
-# Exemplars are asked for around the request only: Prometheus keeps few, and answers with all of a span of time.
-_EXEMPLAR_SLACK_SECONDS = 60
+# Exemplars are asked for around the request only: Prometheus answers with all of a span of time. The rest is for clocks
+# that differ.
+_EXEMPLAR_SLACK_SECONDS = 5
+_MOST_SPANS = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,16 +108,21 @@ class StoryTeller:
         self._logs = back_ends.logs
 
     def tell(self, correlation_id: str) -> Story:
-        """Ask all back ends for this correlation ID."""
-        traces = self._traces(correlation_id)
-        records = self._logs.find(correlation_id, since=time.time() - _LOOKBACK_SECONDS)
+        """Ask all back ends for this correlation ID; one that does not answer leaves a gap."""
+        failures: list[str] = []
+        traces = _or_gap(failures, lambda: self._traces(correlation_id))
+        records = _or_gap(
+            failures, lambda: self._logs.find(correlation_id, since=time.time() - _LOOKBACK_SECONDS)
+        )
+        points = _or_gap(failures, lambda: self._metric_points(correlation_id, traces))
         return join(
             correlation_id,
             traces,
             records,
-            self._metric_points(correlation_id, traces),
+            points,
             self._links(correlation_id, traces),
             log_silence=self._logs.silence,
+            failures=failures,
         )
 
     def _traces(self, correlation_id: str) -> list[Trace]:
@@ -122,14 +133,13 @@ class StoryTeller:
         return []
 
     def _metric_points(self, correlation_id: str, traces: Sequence[Trace]) -> list[MetricPoint]:
-        begin = _begin_us(traces)
-        if begin is None:
+        begin, end = _begin_us(traces), _end_us(traces)
+        if begin is None or end is None:
             return []
-        moment = begin / 1_000_000
         found = self._prometheus.exemplars(
             f'{{__name__=~"{_exemplar_metrics()}",job=~"{SERVICE_NAMESPACE}/.*"}}',
-            moment - _EXEMPLAR_SLACK_SECONDS,
-            moment + _EXEMPLAR_SLACK_SECONDS,
+            begin / 1_000_000 - _EXEMPLAR_SLACK_SECONDS,
+            end / 1_000_000 + _EXEMPLAR_SLACK_SECONDS,
         )
         return [
             MetricPoint(each.series["__name__"], _labels(each.series), each.value, each.timestamp)
@@ -143,6 +153,15 @@ class StoryTeller:
             links["trace (Jaeger's page, in its official image)"] = self._jaeger.link(trace.trace_id)
             links["trace (JSON)"] = self._jaeger.api_link(trace.trace_id)
         return {**links, f"logs ({self._logs.name})": self._logs.link(correlation_id)}
+
+
+def _or_gap(failures: list[str], ask: Callable[[], list[Found]]) -> list[Found]:
+    """Return what a back end knows; nothing, and why, where it does not answer."""
+    try:
+        return ask()
+    except httpx.HTTPError as error:
+        failures.append(describe(error))
+        return []
 
 
 def unsettled(story: Story) -> list[str]:
@@ -169,10 +188,12 @@ def join(
     links: Mapping[str, str],
     *,
     log_silence: str = "",
+    failures: Sequence[str] = (),
 ) -> Story:
     """Put what the back ends answered in the order in which it happened. Pure."""
     begin = _begin_us(traces)
-    spans = tuple(span for trace in traces for span in _ordered(trace, begin or 0))
+    every_span = (span for trace in traces for span in _ordered(trace, begin or 0))
+    spans = tuple(islice(every_span, _MOST_SPANS))
     return Story(
         correlation_id=correlation_id,
         trace_ids=tuple(trace.trace_id for trace in traces),
@@ -181,7 +202,7 @@ def join(
         statements=tuple(_statements(traces, correlation_id)),
         metric_points=tuple(sorted(metric_points, key=lambda point: (point.metric, point.time))),
         links=dict(links),
-        gaps=tuple(_gaps(spans, records, metric_points, log_silence)),
+        gaps=(*failures, *_gaps(spans, records, metric_points, log_silence)),
         lines_expected=not log_silence,
     )
 
@@ -196,12 +217,18 @@ def _gaps(
         yield "no trace has this correlation ID"
     if not records:
         yield log_silence or "no log line has this correlation ID"
+    if len(spans) == _MOST_SPANS:
+        yield f"only the first {_MOST_SPANS} spans are told"
     if not points:
         yield "no exemplar has this correlation ID (they take a few seconds, and one is kept for each series and interval)"
 
 
 def _begin_us(traces: Sequence[Trace]) -> int | None:
     return min((span.start_us for trace in traces for span in trace.spans), default=None)
+
+
+def _end_us(traces: Sequence[Trace]) -> int | None:
+    return max((span.start_us + span.duration_us for trace in traces for span in trace.spans), default=None)
 
 
 def _ordered(trace: Trace, begin: int) -> Iterator[StorySpan]:

@@ -1,4 +1,4 @@
-"""Log records out of VictoriaLogs. Every LogsQL expression of robin's checks stands here."""
+"""Log records out of VictoriaLogs. Every LogsQL expression that robin's own code asks stands here."""
 
 import json
 import time
@@ -8,8 +8,9 @@ from urllib.parse import urlencode
 
 import httpx
 
-from observability.signals import Attribute
+from observability.signals import FAILED_STATUS, OBSERVABILITY_PREFIX, Attribute
 from telemetry_queries.models import LogRecord
+from telemetry_queries.sources import Source
 
 _LIMIT = 1000
 
@@ -17,6 +18,13 @@ _LIMIT = 1000
 def by_correlation_id(correlation_id: str) -> str:
     """LogsQL: all records of one request."""
     return f'{Attribute.CORRELATION_ID}:="{correlation_id}"'
+
+
+def of_the_edge(limit: int, *, failed: bool) -> str:
+    """LogsQL: nginx's newest lines of requests, but for those of whoever looks at telemetry; or of requests that failed."""
+    errors = f' "context_data.status":>={FAILED_STATUS}' if failed else ""
+    chosen = f'"service.name":="{Source.NGINX}" !"context_data.path":="{OBSERVABILITY_PREFIX}/"*{errors}'
+    return f"{chosen} | sort by (_time desc) limit {limit}"
 
 
 class VictoriaLogs:
@@ -43,11 +51,18 @@ class VictoriaLogs:
 
     def find(self, correlation_id: str, *, since: float) -> list[LogRecord]:
         """Records of this correlation ID since a moment, oldest first."""
+        return self._ask(by_correlation_id(correlation_id), since, _LIMIT)
+
+    def requests(self, *, since: float, limit: int, failed: bool) -> list[LogRecord]:
+        """Nginx's lines of the newest requests since a moment, or of those that failed."""
+        return self._ask(of_the_edge(limit, failed=failed), since, limit)
+
+    def _ask(self, query: str, since: float, limit: int) -> list[LogRecord]:
         parameters: dict[str, str | float] = {
-            "query": by_correlation_id(correlation_id),
+            "query": query,
             "start": since,
             "end": time.time() + 60,
-            "limit": _LIMIT,
+            "limit": limit,
         }
         answer = self._client.get(f"{self.url}/select/logsql/query", params=parameters)
         answer.raise_for_status()

@@ -22,7 +22,16 @@ class TestOwnErrors:
 
     def test_a_path_outside_is_404(self, edge: Edge) -> None:
         """Nothing but the documented paths reaches a service."""
-        for path in ("/", "/metrics", "/clients", "/healthz", "/_problem", "/nginx-health/x"):
+        for path in (
+            "/page/nothing.js",
+            "/page/../nginx.conf",
+            "/page/",
+            "/metrics",
+            "/clients",
+            "/healthz",
+            "/_problem",
+            "/nginx-health/x",
+        ):
             answer = edge.request("GET", path)
             assert (answer.status, answer.problem["title"]) == (404, "Not Found")
         assert received(edge) == []

@@ -17,7 +17,7 @@ from observability.service import ServiceSettings
 
 ROOT: Final = Path(__file__).parents[2]
 SERVICES: Final = ("document_api", "data_store")
-PACKAGES: Final = (*SERVICES, "access", "observability")
+PACKAGES: Final = (*SERVICES, "access", "observability", "telemetry_queries")
 # What asks the back ends; the rest of telemetry_queries is data.
 ASKING: Final = tuple(
     f"telemetry_queries.{name}" for name in ("jaeger", "prometheus", "loki", "victorialogs", "log_store")
@@ -240,13 +240,13 @@ def test_nothing_happens_at_import(package: str) -> None:
 
 
 def test_the_client_between_the_services_is_made_in_one_place() -> None:
-    """docs/adr/0008: httpx asks the model, whose answers take seconds."""
+    """docs/adr/0008: httpx asks the model, whose answers take seconds, and the back ends, whose readers are few."""
 
     def users(library: str) -> set[str]:
         return {path.name for path in modules("document_api") if library in set(imports(path))}
 
     assert users("aiohttp") == {"http.py"}
-    assert users("httpx") == {"chat.py"}
+    assert users("httpx") == {"chat.py", "reader.py"}
 
 
 def test_the_tenants_policies_ask_for_the_setting_that_statements_set() -> None:

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 # What draws, as it is imported and as it is installed.
 DRAWING = {"matplotlib": "matplotlib", "PIL": "pillow"}
-OURS = {"document_api", "monitoring", "observability", "observability_checks"}
+OURS = {"document_api", "monitoring", "observability", "observability_checks", "telemetry_queries"}
 
 
 def imported() -> Iterator[str]:
