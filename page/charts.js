@@ -4,7 +4,7 @@ import { element, svg } from "./dom.js";
 
 const WIDTH = 640;
 const HEIGHT = 180;
-const LEFT = 56;
+const LEFT = 72;
 const BOTTOM = 22;
 const TOP = 8;
 

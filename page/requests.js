@@ -107,9 +107,10 @@ function edgeRows(story) {
     });
 }
 
+// While a statement runs, it is the database that works.
 function spanRow(span) {
   return {
-    name: span.name, service: span.service, depth: span.depth + 1, offset: span.offset_ms, duration: span.duration_ms,
+    name: span.name, service: span.attributes["db.system.name"] ?? span.service, depth: span.depth + 1, offset: span.offset_ms, duration: span.duration_ms,
     failed: span.failed, attributes: span.attributes,
   };
 }
