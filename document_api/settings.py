@@ -181,7 +181,7 @@ class DocumentApiSettings(ServiceSettings):
         description="Most tokens that the model is given in one call, instruction included, a token being taken for three bytes",
     )
     llm_max_output_tokens: int = Field(
-        500, ge=16, description="Most tokens that the model may answer in one call (`max_tokens`)"
+        250, ge=16, description="Most tokens that the model may answer in one call (`max_tokens`)"
     )
     otel_instrumentation_genai_capture_message_content: MessageContent = Field(
         MessageContent.NO_CONTENT,

@@ -50,21 +50,21 @@ async def evaluate(summarizers: Mapping[str, Summarizer]) -> list[Result]:
 
 def report(results: Sequence[Result], model: str) -> Report:
     """Return what the results come to."""
-    names = list(dict.fromkeys(result.summarizer for result in results))
-    failed = [result for result in results if result.reason]
+    written = [result for result in results if not result.reason]
+    names = list(dict.fromkeys(result.summarizer for result in written))
     return Report(
         goal="summaries",
         noise=None,
         tables=[
             Table(
-                title=f"Summaries against a person's, ROUGE F1, mean of {len(results) // len(names)} texts",
-                head=("summarizer", *MEASURES, "seconds", "characters"),
-                rows=[_row(name, [each for each in results if each.summarizer == name]) for name in names],
+                title="Summaries against a person's: ROUGE F1, means of the texts that have one",
+                head=("summarizer", "texts", *MEASURES, "seconds", "characters"),
+                rows=[_row(name, [each for each in written if each.summarizer == name]) for name in names],
             )
         ],
         statements=[
             f"model: {model}",
-            *(f"{result.text}: the model wrote none ({result.reason})" for result in failed),
+            *(f"{each.text}: the model wrote none ({each.reason})" for each in results if each.reason),
         ],
         charts=[],
         data=_data(results, model),
@@ -74,6 +74,7 @@ def report(results: Sequence[Result], model: str) -> Report:
 def _row(name: str, results: Sequence[Result]) -> tuple[str, ...]:
     return (
         name,
+        str(len(results)),
         *(f"{mean(result.scores[measure] for result in results):.3f}" for measure in MEASURES),
         f"{mean(result.seconds for result in results):.3f}",
         f"{mean(len(result.summary) for result in results):.0f}",

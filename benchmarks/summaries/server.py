@@ -26,6 +26,7 @@ def main() -> None:
     params.model.path = str(model_file())
     params.n_ctx = CONTEXT_TOKENS
     params.n_parallel = 1
+    params.cpuparams.n_threads = 1  # two wait for each other as soon as another program wants a core
     server = xllamacpp.Server(params)
     sys.stdout.write(f"{server.listening_address}\n")
     sys.stdout.flush()
