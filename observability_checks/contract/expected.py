@@ -61,7 +61,7 @@ class ExpectedSpan:
 
     @property
     def optional(self) -> bool:
-        """Whether it may be missing: there is not always a model."""
+        """Whether it may be missing, or there several times: there is not always a model, and it is asked for each part of a text."""
         return self.spec.name == CHAT_SPAN
 
     def fits(self, span: SpanRecord) -> bool:

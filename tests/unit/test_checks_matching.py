@@ -275,6 +275,7 @@ def test_the_models_span_may_be_there():
         },
     )
     assert upload_problems(*spans, model) == []
+    assert upload_problems(*spans, model, replace(model, span_id="another part")) == []
     assert upload_problems(*spans, lacking(model, "server.address")) == [
         "chat some-model: no attribute server.address"
     ]
