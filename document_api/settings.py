@@ -116,10 +116,10 @@ class DocumentApiSettings(ServiceSettings):
         description="How long such a file must not have changed; longer than a data store may be at storing a record",
     )
     text_seconds: float = Field(
-        10.0,
+        5.0,
         gt=0,
-        description="Time that reading the text of a PDF, DOCX, HTML or JSON file may take; beyond, the process that reads it is"
-        " ended and replaced",
+        description="Time that reading the text of a PDF, DOCX, HTML or JSON file may take, unless `REQUEST_DEADLINE_SECONDS` leaves"
+        " less; beyond, the process that reads it is ended and replaced",
     )
     text_memory_bytes: int = Field(
         256 * 1024 * 1024,
@@ -138,7 +138,7 @@ class DocumentApiSettings(ServiceSettings):
         description="clamd that looks for viruses in each upload: host:port, or the path of its socket; none: nobody looks",
     )
     clamd_timeout_seconds: float = Field(
-        15.0, gt=0, description="Time that clamd may take for an upload; beyond it is refused (503)"
+        10.0, gt=0, description="Time that clamd may take for an upload; beyond it is refused (503)"
     )
     summary_max_chars: int = Field(500, ge=50, le=10_000, description="Longest summary, in characters")
     summary_input_bytes: int = Field(

@@ -112,6 +112,6 @@ def tree_bomb() -> bytes:
         for part in parts.infolist():
             content = parts.read(part)
             if part.filename == "word/document.xml":
-                content = content.replace(b"<w:body>", b"<w:body>" + b"<w:p/>" * 2_000_000)
+                content = content.replace(b"<w:body>", b"<w:body>" + b"<w:p/>" * 4_000_000)
             written.writestr(part, content)
     return file.getvalue()

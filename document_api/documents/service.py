@@ -22,6 +22,7 @@ from document_api.settings import DocumentApiSettings
 from document_api.summaries import Summarizer, Summary, SummarySource
 from document_api.text import ReadText
 from document_api.text.reader import BEGINNING_BYTES, TextReader
+from document_api.turns import LONGEST_WAIT_SECONDS
 from observability import Problem, Telemetry, Unavailable, current_actor
 from observability.signals import Attribute, Span
 
@@ -62,6 +63,10 @@ class DocumentService:
         self._telemetry = telemetry
         self._max_bytes = settings.max_upload_bytes
         self._deadline_seconds = settings.request_deadline_seconds
+        # The model, if there is one, a turn, and the data store: no upload is late for its text.
+        self._seconds_after_text = LONGEST_WAIT_SECONDS + settings.data_store_deadline_seconds
+        if settings.llm_base_url is not None:
+            self._seconds_after_text += settings.llm_timeout_seconds
         self._min_bytes_per_second = settings.min_upload_bytes_per_second
         self._summary_input_bytes = settings.summary_input_bytes
         self._limits = limits
@@ -104,13 +109,17 @@ class DocumentService:
         """Bring the bytes to disk and return what they are and say; they come before the deadline runs."""
         with self._telemetry.step(Span.FILE_PROCESSING) as step:
             beginning = await self._read(upload, file)
-            deadline.reschedule(asyncio.get_running_loop().time() + self._deadline_seconds)
+            ends = asyncio.get_running_loop().time() + self._deadline_seconds
+            deadline.reschedule(ends)
             async with self._limits.turn(client_id, Work.FILE):
                 await self._save(file)
             if self._scanner is not None:
                 await self._scanner.scan(file.path)
             text = await self._reader.read(
-                beginning, file.path, claimed=upload.media_type, filename=upload.filename
+                *(beginning, file.path),
+                claimed=upload.media_type,
+                filename=upload.filename,
+                until=ends - self._seconds_after_text,
             )
             step.set(Attribute.FILE_SIZE, file.size)
             step.set(Attribute.FILE_TYPE, media_type_label(text.media_type))

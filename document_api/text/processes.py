@@ -31,11 +31,11 @@ class Worker:
         self._left = _MOST_DOCUMENTS
 
     @classmethod
-    async def start(cls, seconds: float, memory_bytes: int) -> Self:
+    async def start(cls, memory_bytes: int) -> Self:
         """Start a process that knows no secret of this one."""
         return cls(
             await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "document_api.text.worker", str(seconds), str(memory_bytes)),
+                *(sys.executable, "-m", "document_api.text.worker", str(memory_bytes)),
                 stdin=PIPE,
                 stdout=PIPE,
                 stderr=DEVNULL,
@@ -54,7 +54,7 @@ class Worker:
         """Let it not be asked any more."""
         self._left = 0
 
-    async def ask(self, question: Mapping[str, str]) -> Any:
+    async def ask(self, question: Mapping[str, str | float]) -> Any:
         """Return the answer to a question; raises WorkerEndedError."""
         self._left -= 1
         assert self._process.stdin is not None  # noqa: S101  both are pipes
@@ -79,8 +79,7 @@ class Worker:
 class Workers:
     """Lends processes, and keeps those that come back; there are never more than are lent at once."""
 
-    def __init__(self, seconds: float, memory_bytes: int) -> None:
-        self._seconds = seconds
+    def __init__(self, memory_bytes: int) -> None:
         self._memory_bytes = memory_bytes
         self._idle: list[Worker] = []
 
@@ -106,4 +105,4 @@ class Workers:
             if worker.is_fit:
                 return worker
             await worker.end()
-        return await Worker.start(self._seconds, self._memory_bytes)
+        return await Worker.start(self._memory_bytes)

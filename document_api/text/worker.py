@@ -1,14 +1,15 @@
-"""A process that reads documents, one at a time: `python -m document_api.text.worker SECONDS BYTES`.
+"""A process that reads documents, one at a time: `python -m document_api.text.worker BYTES`.
 
 Each line of its input asks for a file, each line of its output answers; it ends with its input. A file that takes more
-than BYTES of memory, beyond what the process has at its start, is not read; one that takes far more CPU time than SECONDS
-ends the process, also when nobody is there any more to do that.
+than BYTES of memory, beyond what the process has at its start, is not read; one that takes far more CPU time than was
+asked for ends the process, also when nobody is there any more to do that.
 """
 
 import io
 import json
 import logging
 import math
+import os
 import resource
 import sys
 import time
@@ -21,29 +22,27 @@ from typing import Final, TextIO
 from document_api.text.extractors import extract
 from document_api.text.media_types import Form
 
-# Who asks waits for SECONDS: what is read by then is answered before.
-_SHARE_OF_SECONDS: Final = 0.8
 _SPARE_CPU_SECONDS: Final = 5
+_NICENESS: Final = 5
 
 
 def main() -> None:
     """Answer until nobody asks any more."""
-    seconds, memory_bytes = float(sys.argv[1]), int(sys.argv[2])
     questions, answers = sys.stdin, sys.stdout
     sys.stdin, sys.stdout = io.StringIO(), io.StringIO()  # a library that writes there would answer
     _be_quiet()
-    _confine(memory_bytes)
-    serve(questions, answers, seconds)
+    _confine(int(sys.argv[1]))
+    serve(questions, answers)
 
 
-def serve(questions: TextIO, answers: TextIO, seconds: float) -> None:
+def serve(questions: TextIO, answers: TextIO) -> None:
     """Answer each question with what is read."""
     for line in questions:
         question = json.loads(line)
-        _limit_cpu(seconds)
+        _limit_cpu(question["seconds"])
         text = extract(
             *(Path(question["path"]), Form[question["form"]], question["media_type"]),
-            seconds=seconds * _SHARE_OF_SECONDS,
+            seconds=question["seconds"],
         )
         answers.write(f"{json.dumps(asdict(text))}\n")
         answers.flush()
@@ -56,7 +55,8 @@ def _be_quiet() -> None:
 
 
 def _confine(memory_bytes: int) -> None:
-    """Grant no more memory than this, and be the first to go where the machine has none left."""
+    """Grant no more memory than this; let others go first, and be the first to go where the machine has none left."""
+    os.nice(_NICENESS)
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     most = pages * resource.getpagesize() + memory_bytes
     resource.setrlimit(resource.RLIMIT_AS, (most, most))

@@ -151,7 +151,7 @@ SPANS: Final = (
         on_success=(Attribute.STORAGE_BYTES,),
     ),
     # Only where a scanner is configured.
-    _span(*(Span.VIRUS_SCAN, _API, Span.FILE_PROCESSING), has=(Attribute.SCAN_RESULT,)),
+    _span(*(Span.VIRUS_SCAN, _API, Span.FILE_PROCESSING), on_success=(Attribute.SCAN_RESULT,)),
     # Only of documents that are more than text.
     _span(
         *(Span.TEXT_EXTRACTION, _API, Span.FILE_PROCESSING),

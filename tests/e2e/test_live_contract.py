@@ -26,10 +26,12 @@ from observability_checks.contract.spans import ENDPOINTS
 from observability_checks.credentials import Credentials
 from telemetry_queries.sources import SERVICES, Source
 from tests import conformance
+from tests.clamd import fake_clamd
 from tests.conformance import StoredSpan, faults_of
 from tests.e2e import stored
 from tests.e2e.conftest import CHECKOUT, RunningStack
 from tests.e2e.faults import failing_inserts, slow_inserts
+from tests.files import pdf
 from tests.ports import free_port
 from tests.records import LINE_FIELDS
 from tests.tokens import AUDIENCE, ISSUER, jwks, token
@@ -121,10 +123,11 @@ def exchanges(stack: RunningStack, http: httpx.Client) -> list[Exchange]:
         api.document("contract", 2**60),
         api.send("PUT", "/clients/contract/upload-document", **form),
         api.upload("contract", "noise.bin", bytes(range(256))).exchange,
+        api.upload("contract", "report.pdf", pdf("A report")).exchange,
         slow,
         failed,
     ]
-    assert [each.status for each in done] == [200, 200, 404, 422, 200, 200, 502]
+    assert [each.status for each in done] == [200, 200, 404, 422, 200, 200, 200, 502]
     return done
 
 
@@ -132,7 +135,7 @@ def exchanges(stack: RunningStack, http: httpx.Client) -> list[Exchange]:
 def traffic(
     stack: RunningStack, http: httpx.Client, exchanges: list[Exchange], tmp_path_factory: Any
 ) -> float:
-    """All of it, a model, a data store that tells everything, and clients who try every label; since when."""
+    """All of it, a model, a virus scanner, a data store that tells everything, and clients who try every label; since when."""
     begun = time.time()
     assert exchanges
     edge = Api(http, stack.endpoints["nginx"])
@@ -146,13 +149,14 @@ def traffic(
         create_engine(database_url(port, "guessed"), poolclass=NullPool).connect()
     password = database_password(State(stack.state))
     verbose = {"DATABASE_URL": database_url(port, password), "LOG_LEVEL": "DEBUG"}
-    with Model() as model, service(stack, "data_store", **verbose) as store:
+    with Model() as model, fake_clamd() as scanner, service(stack, "data_store", **verbose) as store:
         settings = {
             "DATA_STORE_URL": store,
             "UPLOAD_DIR": str(tmp_path_factory.mktemp("uploads")),
             "LLM_BASE_URL": model.url,
             "LLM_MODEL": MODEL,
             "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": "SPAN_ONLY",  # the collector masks it all the same
+            "CLAMD_ADDRESS": scanner.address,
         }
         with service(stack, "document_api", **settings) as url:
             told = Api(http, url).upload("contract", "told.txt", REPORT)
@@ -160,6 +164,7 @@ def traffic(
             crowd(Api(http, url))
             # Their metrics are told twice a second.
             eventually(lambda: url_known(stack, http, url), "its metrics arrive", seconds=SECONDS)
+    del settings["CLAMD_ADDRESS"]
     lonely = {"DATA_STORE_URL": f"http://127.0.0.1:{free_port()}", "DATA_STORE_DEADLINE_SECONDS": "1"}
     with service(stack, "document_api", **{**settings, **lonely}) as url:
         # Until it does not even ask any more.

@@ -12,11 +12,12 @@ import httpx
 import psutil
 import pytest
 
-from document_api import turns
 from document_api.settings import DocumentApiSettings
 from document_api.text import ReadText
+from document_api.text import reader as reader_module
 from document_api.text.processes import _MOST_DOCUMENTS, Workers
 from document_api.text.reader import TextReader
+from observability.context import RequestContext, enter_request
 from observability.signals import TEXT_EXTRACTION_DURATION
 from tests.files import WORDS, docx_of, memory_bomb, pdf, time_bomb, tree_bomb, zip_bomb
 from tests.integration.test_document_api_http import document_api_on, files
@@ -44,7 +45,7 @@ def processes() -> list[psutil.Process]:
 @pytest.fixture
 def api(data_store: httpx.Client, tmp_path: Path, telemetry: TelemetrySpy) -> Iterator[httpx.Client]:
     """Client of a document API that has little time for a document."""
-    limits = {"text_seconds": 2.0, "text_memory_bytes": 64 * 1024 * 1024}
+    limits = {"text_seconds": 2.0, "text_memory_bytes": 192 * 1024 * 1024}
     with document_api_on(
         str(data_store.base_url), tmp_path, telemetry, max_upload_bytes=2**20, **limits
     ) as client:
@@ -107,6 +108,19 @@ def test_a_document_made_to_harm_its_reader_is_kept_and_says_so(api: httpx.Clien
         assert len(files(tmp_path)) == 2 * number
 
 
+def test_an_upload_is_not_late_for_its_text(
+    data_store: httpx.Client, tmp_path: Path, telemetry: TelemetrySpy
+) -> None:
+    """Of its time as much is kept as all else may take; here that is a second less than there is."""
+    with document_api_on(
+        *(str(data_store.base_url), tmp_path, telemetry),
+        text_seconds=60,
+        request_deadline_seconds=16,
+        data_store_deadline_seconds=10,
+    ) as api:
+        assert metadata(api, time_bomb(), PDF)["summary_reason"] == "extraction_timeout"
+
+
 def test_the_processes_end_with_the_service(
     data_store: httpx.Client, tmp_path: Path, telemetry: TelemetrySpy
 ) -> None:
@@ -120,14 +134,15 @@ def test_the_processes_end_with_the_service(
 @asynccontextmanager
 async def reader_with(telemetry: TelemetrySpy, **settings: Any) -> AsyncIterator[TextReader]:
     """Lend a reader with one process."""
-    configured = DocumentApiSettings(text_processes=1, **settings)
+    configured = DocumentApiSettings(**{"text_processes": 1, **settings})
     async with TextReader.open(telemetry.telemetry, configured) as reader:
         yield reader
 
 
 async def read(reader: TextReader, path: Path) -> ReadText:
     """Return what is read of a file."""
-    return await reader.read(BEGINNING, path, claimed=PDF, filename="a.pdf")
+    until = asyncio.get_running_loop().time() + 60
+    return await reader.read(BEGINNING, path, claimed=PDF, filename="a.pdf", until=until)
 
 
 @pytest.fixture
@@ -202,7 +217,7 @@ async def test_who_waits_in_vain_is_told(
     telemetry: TelemetrySpy, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Rather than that all uploads wait."""
-    monkeypatch.setattr(turns, "LONGEST_WAIT_SECONDS", 0.05)
+    monkeypatch.setattr(reader_module, "LONGEST_WAIT_SECONDS", 0.05)
     async with reader_with(telemetry) as reader:
         await read(reader, path)
         (process,) = processes()
@@ -212,6 +227,22 @@ async def test_who_waits_in_vain_is_told(
         assert (await read(reader, path)).reason == "extraction_busy"
         process.resume()
         assert (await first).reason is None
+
+
+async def test_a_client_does_not_keep_others_from_being_read(telemetry: TelemetrySpy, path: Path) -> None:
+    """However many documents it sends that take as long as they may: the last process is not for it."""
+    async with reader_with(telemetry, text_processes=2) as reader:
+        await read(reader, path)
+        (process,) = processes()
+        process.suspend()
+        enter_request(RequestContext("flood", client_id="flood"))
+        flood = [asyncio.create_task(read(reader, path)) for _ in range(3)]
+        await asyncio.sleep(0)
+        enter_request(RequestContext("other", client_id="other"))
+        assert (await read(reader, path)).reason is None
+        assert not any(task.done() for task in flood)
+        process.resume()
+        assert [(await task).reason for task in flood] == [None] * 3
 
 
 async def test_giving_up_ends_the_process(telemetry: TelemetrySpy, path: Path) -> None:
@@ -230,7 +261,7 @@ async def test_giving_up_ends_the_process(telemetry: TelemetrySpy, path: Path) -
 
 async def test_a_process_whose_service_was_killed_ends_by_itself() -> None:
     """With its input; nothing is left of a service that was killed."""
-    workers = Workers(10.0, 64 * 1024 * 1024)
+    workers = Workers(64 * 1024 * 1024)
     async with workers.worker() as worker:
         assert worker._process.stdin is not None
         worker._process.stdin.close()

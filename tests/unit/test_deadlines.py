@@ -48,7 +48,7 @@ def test_the_data_store_answers_before_an_attempt_is_given_up(
 
 
 def test_an_upload_has_time_for_all_that_it_waits_for(api: DocumentApiSettings) -> None:
-    """Two turns, the model, and the call to the data store, each as long as it may take."""
+    """Two turns, the model, and the call to the data store, each as long as it may take; a text is read in what they leave."""
     waits = 2 * LONGEST_WAIT_SECONDS + api.llm_timeout_seconds + api.data_store_deadline_seconds
     assert waits <= api.request_deadline_seconds
 
