@@ -166,7 +166,7 @@ class DocumentApiSettings(ServiceSettings):
     llm_concurrency: int = Field(
         4,
         ge=1,
-        description="Calls to the model at once from each process; others wait 5 s at most, and all clients have turns",
+        description="Calls to the model at once from each process; others wait, within `LLM_TIMEOUT_SECONDS`, and all clients have turns",
     )
     llm_max_calls: int = Field(
         8,

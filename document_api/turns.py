@@ -29,25 +29,25 @@ class Turns:
         self._lines: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
 
     @asynccontextmanager
-    async def turn(self, name: str) -> AsyncIterator[None]:
+    async def turn(self, name: str, *, wait_seconds: float = LONGEST_WAIT_SECONDS) -> AsyncIterator[None]:
         """Wait for a turn, and have it until the block ends; raises LineFullError, NoTurnError."""
         if self._free:
             self._free -= 1
         else:
-            await self._wait(name)
+            await self._wait(name, wait_seconds)
         try:
             yield
         finally:
             self._pass_on()
 
-    async def _wait(self, name: str) -> None:
+    async def _wait(self, name: str, seconds: float) -> None:
         line = self._lines.setdefault(name, deque())
         if self._bounded and len(line) >= LONGEST_LINE:
             raise LineFullError
         called = asyncio.get_running_loop().create_future()
         line.append(called)
         try:
-            async with asyncio.timeout(LONGEST_WAIT_SECONDS):
+            async with asyncio.timeout(seconds):
                 await self._called(called)
         except TimeoutError as error:
             self._leave(name, called)

@@ -133,12 +133,13 @@ class Chat:
 
     @asynccontextmanager
     async def _turn(self, ends: float) -> AsyncIterator[None]:
-        """Wait for a turn, and have it until the block ends."""
+        """Wait for a turn that leaves time for an answer, and have it until the block ends."""
+        wait_seconds = ends - asyncio.get_running_loop().time() - _LEAST_SECONDS
         async with AsyncExitStack() as stack:
             try:
-                async with asyncio.timeout_at(ends):
-                    await stack.enter_async_context(self._turns.turn(current_client() or ""))
-            except (LineFullError, NoTurnError, TimeoutError) as error:
+                turn = self._turns.turn(current_client() or "", wait_seconds=wait_seconds)
+                await stack.enter_async_context(turn)
+            except (LineFullError, NoTurnError) as error:
                 raise ModelError(LlmFailure.BUSY, "busy") from error
             yield
 
