@@ -2,12 +2,17 @@
 
 import asyncio
 import json
+import ssl
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import dataclass, field
 from typing import Any, Final, cast
 
+import httpx
+
+# Made once: of all that a client is made of, what it trusts takes longest.
+_TRUST: Final = ssl.create_default_context()
 NEVER: Final = "never"
 DRIPS: Final = "a byte now and then"
 
@@ -55,6 +60,11 @@ class ChatModel:
             await self.let_go.wait()
             self.at_once -= 1
             await _answer(reader, writer, reply)
+
+
+def client_at(url: str, seconds: float) -> httpx.AsyncClient:
+    """Return a client of the API at a URL."""
+    return httpx.AsyncClient(base_url=url, timeout=seconds, verify=_TRUST)
 
 
 async def _request_of(reader: asyncio.StreamReader) -> tuple[str, dict[str, Any]]:
