@@ -1,6 +1,7 @@
 """Documents that are more than text: read in processes, which may die and take nothing with them."""
 
 import asyncio
+import json
 import os
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -13,7 +14,7 @@ import psutil
 import pytest
 
 from document_api.settings import DocumentApiSettings
-from document_api.text import ReadText
+from document_api.text import MAX_CHARS, ReadText
 from document_api.text import reader as reader_module
 from document_api.text.processes import _MOST_DOCUMENTS, Workers
 from document_api.text.reader import TextReader
@@ -159,6 +160,17 @@ async def test_a_process_that_reads_knows_no_secret(telemetry: TelemetrySpy, pat
         await read(reader, path)
         (process,) = processes()
         assert process.environ().keys() == {"PYTHONPATH", "PYTHONUTF8"}
+
+
+async def test_the_longest_answer_comes_through(telemetry: TelemetrySpy, tmp_path: Path) -> None:
+    """As much text as is kept, of the characters that take most on the way."""
+    text = "🙂" * (MAX_CHARS - 1) + "a"
+    file = tmp_path / "a.json"
+    file.write_text(json.dumps([text]))
+    async with reader_with(telemetry) as reader:
+        until = asyncio.get_running_loop().time() + 60
+        found = await reader.read(b"[", file, claimed="application/json", filename="a.json", until=until)
+    assert found == ReadText(text, None, "application/json")
 
 
 async def test_a_process_is_asked_again_and_again(telemetry: TelemetrySpy, path: Path) -> None:
