@@ -18,6 +18,7 @@ from docker_stack.compose import UPLOADS
 from docker_stack.model import Model
 from document_api.settings import MULTIPART_ENVELOPE_BYTES, DocumentApiSettings
 from local_stack import postgres
+from local_stack.back_ends import CAPTURE_CONTENT
 from local_stack.nginx import PLACEHOLDER, SITE_TEMPLATE
 from local_stack.stack import TLS_BETWEEN_SERVICES
 from observability.service import ServiceSettings
@@ -449,6 +450,12 @@ def test_the_edge_follows_containers_that_come_and_go() -> None:
             r"^    resolver 127\.0\.0\.11 valid=\d+s", (ROOT / "nginx" / file).read_text(), re.MULTILINE
         )
     assert "data-store:8001 resolve" in (ROOT / "nginx" / "data-store.conf").read_text()
+
+
+def test_the_collector_lets_a_models_questions_pass_where_the_document_api_sends_them() -> None:
+    """Both are told by one variable of the shell."""
+    for service in ("document-api", "otel-collector"):
+        assert SERVICES[service]["environment"][CAPTURE_CONTENT] is None
 
 
 def test_the_collector_reads_the_rotated_access_log_too() -> None:

@@ -14,7 +14,7 @@ import yaml
 
 from local_stack import postgres
 from local_stack.__main__ import main
-from local_stack.back_ends import BackEnds
+from local_stack.back_ends import CAPTURE_CONTENT, COLLECTOR_CONFIG, BackEnds
 from local_stack.errors import StackError, UsageError
 from local_stack.health import HttpProbe
 from local_stack.leftovers import _names_state
@@ -331,6 +331,18 @@ class TestAlertmanager:
         """And the real one is the file itself."""
         speeds = [self.service(tmp_path, speedup=speedup).inputs for speedup in (1, 20, 1)]
         assert speeds[0] == speeds[2] != speeds[1]
+
+
+def test_the_collector_lets_a_models_questions_pass_where_the_document_api_sends_them(tmp_path: Path) -> None:
+    """Both are told by one variable of the shell; untold, neither."""
+    state = State(tmp_path)
+    state.create()
+    shells: tuple[Mapping[str, str], ...] = ({CAPTURE_CONTENT: "SPAN_ONLY"}, {})
+    for shell in shells:
+        collector = BackEnds(Settings(), state, shell).service("otelcol", tmp_path / "otelcol")
+        (api, *_) = Stack(Settings(), state, "python").document_apis(shell)
+        assert collector.environment[CAPTURE_CONTENT] == api.environment.get(CAPTURE_CONTENT, "")
+        assert CAPTURE_CONTENT in COLLECTOR_CONFIG.read_text()
 
 
 class TestDatabaseOutside:
