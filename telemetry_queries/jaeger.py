@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 
 from observability.signals import Attribute
+from telemetry_queries.failures import json_of
 from telemetry_queries.models import SpanRecord, Trace
 
 _LOOKBACK_SECONDS = 7 * 86400
@@ -36,8 +37,7 @@ class Jaeger:
             "limit": 20,
         }
         answer = self._client.get(f"{self.url}/api/traces", params=parameters)
-        answer.raise_for_status()
-        return [parse_trace(each) for each in answer.json().get("data") or ()]
+        return [parse_trace(each) for each in json_of(answer).get("data") or ()]
 
     def link(self, trace_id: str) -> str:
         """Page of a trace, where Jaeger's web UI is installed."""

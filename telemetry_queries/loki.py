@@ -8,6 +8,7 @@ from urllib.parse import urlencode
 import httpx
 
 from observability.signals import FAILED_STATUS, OBSERVABILITY_PREFIX, SERVICE_NAMESPACE, Attribute
+from telemetry_queries.failures import json_of
 from telemetry_queries.models import LogRecord
 from telemetry_queries.sources import Source
 
@@ -70,8 +71,7 @@ class Loki:
             "direction": direction,
         }
         answer = self._client.get(f"{self.url}/loki/api/v1/query_range", params=parameters, headers=_HEADERS)
-        answer.raise_for_status()
-        return sorted(parse(answer.json()), key=lambda record: record.time_ns)
+        return sorted(parse(json_of(answer)), key=lambda record: record.time_ns)
 
 
 def parse(answer: Mapping[str, Any]) -> Iterator[LogRecord]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import httpx
 
+from telemetry_queries.failures import json_of
 from telemetry_queries.models import Alert, Exemplar, RangeSeries, Sample
 
 
@@ -45,8 +46,7 @@ class Prometheus:
 
     def _get(self, path: str, **parameters: str | float) -> Any:
         answer = self._client.get(f"{self.url}/api/v1/{path}", params=parameters)
-        answer.raise_for_status()
-        return answer.json()["data"]
+        return json_of(answer)["data"]
 
 
 def _numbers(values: Iterable[tuple[float, str]]) -> Iterator[tuple[float, float]]:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from telemetry_queries.overview import BUDGETS, CHARTS, OBJECTIVES, PROBES
 from tests.boards import boards
 from tests.programs import binary
 from tests.queries import COLLECTOR_FAILURES, Query, dashboard_queries, document_queries, recording_queries
@@ -52,6 +53,12 @@ def check(promtool: Path, folder: Path, queries: list[str]) -> subprocess.Comple
     return subprocess.run(
         [promtool, "check", "rules", file], capture_output=True, text=True, check=False, timeout=60
     )
+
+
+def test_every_query_of_the_page_is_promql(promtool: Path, tmp_path: Path) -> None:
+    """What document_api asks for an overview."""
+    checked = check(promtool, tmp_path, [*CHARTS.values(), PROBES, BUDGETS, OBJECTIVES])
+    assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
 def test_every_query_of_the_dashboards_is_promql(promtool: Path, tmp_path: Path) -> None:

@@ -78,8 +78,10 @@ def installed_grammar() -> Path:
 
 
 def of_the_checks() -> Iterator[str]:
-    """What test_observability.py asks."""
+    """What test_observability.py and document_api ask."""
     yield loki.by_correlation_id(ID)
+    yield loki.of_the_edge(failed=False)
+    yield loki.of_the_edge(failed=True)
 
 
 def of_grafana() -> Iterator[str]:
