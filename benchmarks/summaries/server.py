@@ -9,6 +9,8 @@ from pathlib import Path
 
 import xllamacpp
 
+from benchmarks.summaries.model import NAME
+
 CONTEXT_TOKENS = 8192
 
 
@@ -24,6 +26,7 @@ def main() -> None:
     """Serve, and end with who started it."""
     params = xllamacpp.CommonParams()
     params.model.path = str(model_file())
+    params.model_alias = {NAME}  # else it calls itself by its file
     params.n_ctx = CONTEXT_TOKENS
     params.n_parallel = 1
     params.cpuparams.n_threads = 1  # two wait for each other as soon as another program wants a core

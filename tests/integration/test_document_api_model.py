@@ -55,6 +55,7 @@ async def test_a_real_model_writes_a_summary(model_url: str, telemetry: Telemetr
     assert len(summary.text) <= 500
     attributes = telemetry.attributes(f"chat {NAME}")
     assert attributes["http.response.status_code"] == 200
+    assert attributes["gen_ai.response.model"] == NAME
     assert attributes["gen_ai.usage.input_tokens"] > 300
     assert 0 < attributes["gen_ai.usage.output_tokens"] <= 120
     assert attributes["gen_ai.response.finish_reasons"] in {("stop",), ("length",)}
