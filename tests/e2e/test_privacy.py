@@ -27,6 +27,7 @@ from tests.canaries import ADDRESS, ADDRESS_6, API_KEY, CARD, JWT, MAIL, NAME, P
 from tests.e2e import stored
 from tests.e2e.conftest import RunningStack, running_stack
 from tests.e2e.faults import every_insert, slow_inserts
+from tests.files import docx_of, pdf
 from tests.waiting import eventually
 
 SECONDS = 60
@@ -245,6 +246,9 @@ def _upload(sent: Sent, client: httpx.Client, url: str) -> None:
         sent.request(client, "PUT", path, files={"file": (name, content, media_type)}, params={"name": NAME})
     other = {"data": {MAIL: TEXT, "note": TEXT}, "files": {"file": (name, content, "text/plain")}}
     sent.request(client, "PUT", path, **other)
+    page, values = f"<html><p>{TEXT}", json.dumps({MAIL: TEXT})
+    for more in (pdf(TEXT), docx_of(TEXT), page.encode(), values.encode(), b"%PDF-" + content):
+        sent.request(client, "PUT", path, files={"file": (name, more, "application/json")})
     sent.request(client, "PUT", path, files={"file": (name, b"", "text/plain")})
     sent.request(client, "PUT", path, files={MAIL: (name, content, "text/plain")})
     sent.request(client, "PUT", path, files=[("file", (name, content)), ("file", (name, content))])
