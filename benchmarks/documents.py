@@ -41,11 +41,16 @@ FILL = (
     FROM generate_series(1, %(documents)s) AS n
     """,
     """
+    INSERT INTO document_texts (client_id, document_id, name, content)
+    SELECT client_id, id, filename, summary || ' word' || id %% 1000 || ' unique' || id FROM document_metadata
+    """,
+    """
     UPDATE clients SET stored_documents = stored.documents, stored_bytes = stored.bytes
     FROM (SELECT client_id, count(*) AS documents, sum(file_size) AS bytes FROM document_metadata GROUP BY 1) AS stored
     WHERE stored.client_id = clients.id
     """,
     "VACUUM (ANALYZE) document_metadata",
+    "VACUUM (ANALYZE) document_texts",
     "VACUUM (ANALYZE) clients",
 )
 

@@ -1,10 +1,10 @@
 """The composition root: everything the data store consists of is put together here, and only here."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from anyio.to_thread import run_sync
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 
 from access.routes import GATE, describe_security
 from access.service_token import SECURITY_SCHEMES, ServiceGate, tokens_of
@@ -13,8 +13,17 @@ from data_store.body_limit import MAX_BODY_BYTES, DeclaredBodyLimit
 from data_store.credentials.endpoints import principals_router
 from data_store.credentials.repository import PrincipalRepository
 from data_store.database import Database, make_engine, make_threads
-from data_store.records.endpoints import records_router, storage_keys_router
-from data_store.records.repository import DocumentRepository, Limits
+from data_store.records.endpoints import (
+    lifecycle_router,
+    listing_router,
+    records_router,
+    storage_keys_router,
+)
+from data_store.records.lifecycle import DocumentLifecycle
+from data_store.records.limits import Limits
+from data_store.records.listing import DocumentListing
+from data_store.records.repository import DocumentRepository
+from data_store.records.versions import DocumentVersions
 from data_store.settings import DataStoreSettings
 from observability import (
     Admission,
@@ -72,10 +81,9 @@ def create_app(settings: DataStoreSettings | None = None, telemetry: Telemetry |
         PrincipalRepository(requests, pepper=settings.api_key_pepper.get_secret_value()),
         cache_seconds=settings.credential_cache_seconds,
     )
-    documents = DocumentRepository(requests, limits=Limits.of(settings), audit_reads=settings.audits_reads)
-    records, storage_keys = records_router(documents), storage_keys_router(documents)
     # Not include_router: going through routers inside the application's own costs each request 20 us.
-    app.routes.extend((*records.routes, *principals.routes, *storage_keys.routes, *probing.routes))
+    for router in (*_records(requests, settings), principals, probing):
+        app.routes.extend(router.routes)
     app.add_middleware(DeclaredBodyLimit, max_bytes=MAX_BODY_BYTES)
     app.add_middleware(
         ObservabilityMiddleware,
@@ -85,6 +93,16 @@ def create_app(settings: DataStoreSettings | None = None, telemetry: Telemetry |
     )
     app.add_middleware(Admission, telemetry=telemetry, in_hand=settings.requests_in_hand)
     return app
+
+
+def _records(database: Database, settings: DataStoreSettings) -> Iterator[APIRouter]:
+    limits = Limits.of(settings)
+    documents = DocumentRepository(database, limits=limits, audit_reads=settings.audits_reads)
+    lifecycle = DocumentLifecycle(database, kept_seconds=settings.restore_seconds)
+    yield records_router(documents, DocumentVersions(database, limits=limits))
+    yield listing_router(DocumentListing(database))
+    yield lifecycle_router(lifecycle)
+    yield storage_keys_router(documents, lifecycle)
 
 
 def _database(settings: DataStoreSettings, telemetry: Telemetry, *, connections: int) -> Database:

@@ -69,6 +69,12 @@ class DataStoreSettings(ServiceSettings):
         le=INT64_MAX,
         description="Bytes of all documents of a client, unless its own limit is set; none: no limit",
     )
+    restore_seconds: float = Field(
+        30 * 86400.0,
+        ge=0,
+        le=100 * 365 * 86400,
+        description="How long a deleted document can be restored; after that it is purged, with its bytes",
+    )
     audit_reads: bool | None = Field(
         None,
         description="Whether reading a document is written into the audit log, as storing one always is; none: with"

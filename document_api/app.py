@@ -11,6 +11,9 @@ from fastapi import FastAPI
 from access.routes import describe_security
 from access.service_token import tokens_of
 from document_api import SERVICE_NAME, VERSION, documents, health
+from document_api.documents.bulk import BulkUpload
+from document_api.documents.library import Library
+from document_api.documents.record_client import RecordClient
 from document_api.documents.service import DocumentService
 from document_api.documents.storage import FileStorage
 from document_api.documents.store_client import StoreClient
@@ -54,6 +57,8 @@ class State(TypedDict):
     gate: DocumentGate
     limits: TenantLimits
     documents: DocumentService
+    bulk: BulkUpload
+    library: Library
     health: HealthProbe
     telemetry_reader: "TelemetryReader | None"
 
@@ -97,16 +102,24 @@ def create_app(settings: DocumentApiSettings | None = None, telemetry: Telemetry
                 swept(Sweeper(storage, store, telemetry), every_seconds=settings.sweep_seconds)
             )
             principals = await stack.enter_async_context(_principals(settings, store))
+            documents = DocumentService(
+                *(storage, store, summarizer, telemetry, settings),
+                reader=reader,
+                scanner=scanner,
+                limits=limits,
+                client_label=client_label,
+            )
             yield State(
                 gate=DocumentGate(principals, limits, telemetry),
                 limits=limits,
-                documents=DocumentService(
-                    *(storage, store, summarizer, telemetry, settings),
-                    reader=reader,
-                    scanner=scanner,
-                    limits=limits,
-                    client_label=client_label,
+                documents=documents,
+                bulk=BulkUpload(
+                    documents,
+                    limits,
+                    max_bytes=settings.max_upload_bytes,
+                    min_bytes_per_second=settings.min_upload_bytes_per_second,
                 ),
+                library=Library(RecordClient(store), telemetry, limits=limits, client_label=client_label),
                 health=HealthProbe(storage, store, scanner, telemetry, settings),
                 telemetry_reader=stack.enter_context(_telemetry_reader(settings)),
             )

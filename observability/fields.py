@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Final
 
 from fastapi import Path
-from pydantic import PlainSerializer
+from pydantic import AfterValidator, Field, PlainSerializer
 
 INT64_MAX: Final = 2**63 - 1  # PostgreSQL's bigint
 JSON_INTEGER_MAX: Final = 2**53 - 1  # every reader of JSON keeps it (RFC 8259, 6), OpenAPI documents too
@@ -17,4 +17,16 @@ def rfc3339(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
+def _storable(value: str) -> str:
+    """Return a text that PostgreSQL can store; pydantic lets surrogates pass where it has no length to count."""
+    if "\0" in value:
+        raise ValueError("must not contain NUL characters: PostgreSQL cannot store them")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ValueError("must not contain surrogates: they are no characters") from None
+    return value
+
+
+StoredText = Annotated[str, AfterValidator(_storable), Field(json_schema_extra={"pattern": "^[^\\x00]*$"})]
 Timestamp = Annotated[datetime, PlainSerializer(rfc3339, return_type=str)]

@@ -16,6 +16,7 @@ from fastapi.responses import JSONResponse
 from opentelemetry import trace
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.routing import Match, Route
 
 from observability.context import current_correlation_id, current_request
 from observability.signals import Attribute, ErrorType
@@ -143,12 +144,25 @@ async def _on_problem(_request: Request, error: Exception) -> JSONResponse:
 
 async def _on_http_exception(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101  registered for this class only
+    headers = dict(error.headers or {})
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers["Allow"] = ", ".join(sorted(_allowed(request)))
     detail = {
         404: f"Nothing is served at {request.scope['path']}.",
-        405: f"{request.method} is not allowed here; allowed: {(error.headers or {}).get('Allow', 'see the API')}.",
+        405: f"{request.method} is not allowed here; allowed: {headers.get('Allow')}.",
     }.get(error.status_code, str(error.detail))
     body = problem_body(error.status_code, detail)
-    return _response(body, error.headers, recorded=body["title"])
+    return _response(body, headers, recorded=body["title"])
+
+
+def _allowed(request: Request) -> set[str]:
+    """Return the methods of all routes of a path: the framework tells those of the first one (RFC 9110, 10.2.1)."""
+    return {
+        method
+        for route in request.app.routes
+        if isinstance(route, Route) and route.matches(request.scope)[0] is Match.PARTIAL
+        for method in route.methods or ()
+    }
 
 
 async def _on_invalid_request(_request: Request, error: Exception) -> JSONResponse:

@@ -9,11 +9,19 @@ SERVICE_NAMESPACE: Final = "robin"
 CORRELATION_HEADER: Final = "X-Correlation-ID"
 
 UPLOAD_ROUTE: Final = "/clients/{client_id}/upload-document"
+BULK_UPLOAD_ROUTE: Final = "/clients/{client_id}/upload-documents"
 DOCUMENT_ROUTE: Final = "/clients/{client_id}/documents/{doc_id}"
+CONTENT_ROUTE: Final = "/clients/{client_id}/documents/{doc_id}/content"
+VERSIONS_ROUTE: Final = "/clients/{client_id}/documents/{doc_id}/versions"
+RESTORE_ROUTE: Final = "/clients/{client_id}/documents/{doc_id}/restore"
+PURGE_ROUTE: Final = "/clients/{client_id}/documents/{doc_id}/purge"
+SEARCH_ROUTE: Final = "/clients/{client_id}/search"
 RECORDS_ROUTE: Final = "/clients/{client_id}/documents"
 PRINCIPAL_BY_KEY_ROUTE: Final = "/principals/by-key"
 PRINCIPAL_BY_SUBJECT_ROUTE: Final = "/principals/by-subject"
 KNOWN_STORAGE_KEYS_ROUTE: Final = "/storage-keys/known"
+REMOVED_STORAGE_KEYS_ROUTE: Final = "/storage-keys/removed"
+FORGOTTEN_STORAGE_KEYS_ROUTE: Final = "/storage-keys/forgotten"
 HEALTH_ROUTE: Final = "/health"
 # Whoever looks at telemetry is not what is looked at.
 OBSERVABILITY_PREFIX: Final = "/observability"
@@ -37,7 +45,15 @@ class Span(StrEnum):
     TEXT_EXTRACTION = "text_extraction"
     LLM_SUMMARIZATION = "llm_summarization"
     STORE_METADATA = "store_metadata"
+    LIST_DOCUMENTS = "list_documents"
+    SEARCH_DOCUMENTS = "search_documents"
+    LIST_VERSIONS = "list_versions"
+    CHANGE_DOCUMENT = "change_document"
+    DELETE_DOCUMENT = "delete_document"
+    RESTORE_DOCUMENT = "restore_document"
+    PURGE_DOCUMENT = "purge_document"
     SWEEP_LEFTOVERS = "sweep_leftovers"
+    REMOVE_CONTENTS = "remove_contents"
     DATABASE_CONNECTION = "database_connection"
     SQL_EXECUTION = "sql_execution"
     TRANSACTION_COMMIT = "transaction_commit"
@@ -49,6 +65,7 @@ class Attribute(StrEnum):
     CORRELATION_ID = "correlation_id"
     CLIENT_ID = "client_id"
     DOCUMENT_ID = "document.id"
+    DOCUMENT_COUNT = "document.count"
     OUTCOME = "outcome"
     FILE_SIZE = "file_size"
     FILE_TYPE = "file_type"
@@ -84,6 +101,16 @@ class Outcome(StrEnum):
     REJECTED = "rejected"
     FAILED = "failed"
     CANCELLED = "cancelled"
+
+
+class DocumentChange(StrEnum):
+    """What somebody did to a stored document: value of the label `change`."""
+
+    VERSION_ADDED = "version_added"
+    CHANGED = "changed"
+    DELETED = "deleted"
+    RESTORED = "restored"
+    PURGED = "purged"
 
 
 class Swept(StrEnum):
@@ -220,7 +247,9 @@ METHODS: Final = frozenset(
 # The last ones are FastAPI's own.
 ROUTES: Final = frozenset(
     {
-        *(UPLOAD_ROUTE, DOCUMENT_ROUTE, RECORDS_ROUTE, HEALTH_ROUTE, UNMATCHED_ROUTE),
+        *(UPLOAD_ROUTE, BULK_UPLOAD_ROUTE, DOCUMENT_ROUTE, RECORDS_ROUTE, HEALTH_ROUTE, UNMATCHED_ROUTE),
+        *(CONTENT_ROUTE, VERSIONS_ROUTE, RESTORE_ROUTE, PURGE_ROUTE, SEARCH_ROUTE),
+        *(REMOVED_STORAGE_KEYS_ROUTE, FORGOTTEN_STORAGE_KEYS_ROUTE),
         *(PRINCIPAL_BY_KEY_ROUTE, PRINCIPAL_BY_SUBJECT_ROUTE, KNOWN_STORAGE_KEYS_ROUTE),
         *(STORY_ROUTE, RECENT_REQUESTS_ROUTE, OVERVIEW_ROUTE),
         *("/openapi.json", "/docs", "/docs/oauth2-redirect", "/redoc"),
@@ -229,7 +258,29 @@ ROUTES: Final = frozenset(
 STATUSES: Final = frozenset(
     map(
         str,
-        (200, 201, 307, 400, 401, 403, 404, 405, 408, 409, 413, 415, 422, 429, 499, 500, 502, 503, 504, 507),
+        (
+            200,
+            201,
+            204,
+            307,
+            400,
+            401,
+            403,
+            404,
+            405,
+            408,
+            409,
+            413,
+            415,
+            422,
+            429,
+            499,
+            500,
+            502,
+            503,
+            504,
+            507,
+        ),
     )
 )
 # Most series that one process sends, whatever its clients do.
@@ -239,7 +290,12 @@ _METHOD: Final = {"method": METHODS}
 _HTTP: Final = {**_METHOD, "path": ROUTES, "status": STATUSES}
 _STATEMENT: Final = {
     "operation": frozenset({"SELECT", "INSERT", "UPDATE", "DELETE"}),
-    "table": frozenset({"document_metadata", "users", "clients", "pg_catalog.pg_class", "none"}),
+    "table": frozenset(
+        {
+            *("document_metadata", "document_versions", "document_texts", "removed_contents"),
+            *("users", "clients", "pg_catalog.pg_class", "none"),
+        }
+    ),
 }
 _COMPONENT: Final = {
     "component": frozenset(
@@ -374,6 +430,14 @@ DOCUMENTS_UPLOADED: Final = MetricSpec(
     {"client": 51, **_FILE_TYPE},
     exemplars=True,
 )
+DOCUMENT_CHANGES: Final = MetricSpec(
+    "document_changes",
+    "counter",
+    "Stored documents that were changed, deleted, restored or purged",
+    "{document}",
+    {"client": 51, "change": frozenset(DocumentChange)},
+    exemplars=True,
+)
 TENANT_REQUESTS: Final = MetricSpec(
     "tenant_requests",
     "counter",
@@ -503,6 +567,12 @@ STORAGE_LEFTOVERS: Final = MetricSpec(
     "{file}",
     {"outcome": frozenset(Swept)},
 )
+CONTENTS_REMOVED: Final = MetricSpec(
+    "contents_removed",
+    "counter",
+    "Stored bytes that no document had any more, and that were removed",
+    "{file}",
+)
 DOCUMENT_STORAGE: Final = MetricSpec(
     "document_storage",
     "gauge",
@@ -580,6 +650,8 @@ DOCUMENT_METRICS: Final = (
     STORAGE_LEFTOVERS,
     VIRUS_SCAN_DURATION,
     TEXT_EXTRACTION_DURATION,
+    CONTENTS_REMOVED,
+    DOCUMENT_CHANGES,
     SUMMARIES,
     GEN_AI_OPERATION_DURATION,
     GEN_AI_TOKEN_USAGE,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple
 
 from pydantic import BaseModel
-from sqlalchemy import Connection, select, text
+from sqlalchemy import Connection, text
 
 from data_store import VERSION
 from data_store.backup import BackupError
@@ -22,16 +22,27 @@ from data_store.backup.archive import (
     Output,
     Writer,
 )
-from data_store.backup.database import copy_command, lock, tables, transaction
+from data_store.backup.database import bytes_kept, copy_command, lock, tables, transaction
 from data_store.backup.files import is_storage_key
 from data_store.backup.manifest import Complete, Manifest, PepperDigest, TableColumns, TableContent
 from data_store.backup.progress import Counted, Progress
 from data_store.migrations import HEAD
-from data_store.records.models import document_metadata
 
 _PART_BYTES: Final = 8 * CHUNK_BYTES
 _ROWS_AT_ONCE: Final = 1000
-_TOTAL: Final = text("SELECT count(*), coalesce(sum(file_size), 0), now() FROM document_metadata")
+# The same bytes are named by as many rows as have them, and are kept once.
+_FILES: Final = """
+    SELECT DISTINCT ON (storage_key) client_id, id, storage_key, file_size, sha256 FROM (
+        SELECT client_id, id, storage_key, file_size, sha256 FROM document_metadata
+        UNION ALL SELECT client_id, document_id, storage_key, file_size, sha256 FROM document_versions
+    ) AS contents ORDER BY storage_key, client_id, id
+"""
+_TOTAL: Final = text(
+    f"""
+    SELECT count(*), coalesce(sum(file_size), 0), (SELECT count(*) FROM document_metadata), now()
+    FROM ({_FILES}) AS files
+    """  # noqa: S608  a constant
+)
 _SEQUENCES: Final = text(
     "SELECT sequencename, last_value FROM pg_sequences WHERE schemaname = current_schema() ORDER BY 1"
 )
@@ -55,13 +66,13 @@ def create(output: Output, database_url: str, pepper: str, uploads: Path, progre
 
     What is acknowledged before this begins is in it: its row is committed then, and its file was there before its row.
     """
-    with transaction(database_url, "REPEATABLE READ") as connection:
+    with bytes_kept(database_url), transaction(database_url, "REPEATABLE READ") as connection:
         found = tables(connection)  # the first statement: all others see what is committed now
         lock(connection, [table.name for table in found], "ACCESS SHARE")  # no migration meanwhile
         manifest = _manifest(connection, found, pepper)
         writer = Writer(output, manifest.taken_at.timestamp())
         writer.add(MANIFEST, _json(manifest))
-        _add_documents(writer, connection, uploads / DOCUMENTS, progress.of(manifest.documents))
+        _add_documents(writer, connection, uploads / DOCUMENTS, progress.of(manifest.files or 0))
         contents = {table.name: _add_table(writer, connection, table) for table in found}
         # Sequences belong to no transaction: read last, they are beyond every row of it.
         sequences = dict(connection.execute(_SEQUENCES).tuples().all())
@@ -73,13 +84,14 @@ def create(output: Output, database_url: str, pepper: str, uploads: Path, progre
 
 
 def _manifest(connection: Connection, found: list[TableColumns], pepper: str) -> Manifest:
-    documents, document_bytes, taken_at = connection.execute(_TOTAL).one()
+    files, document_bytes, documents, taken_at = connection.execute(_TOTAL).one()
     return Manifest(
         robin=VERSION,
         schema_revision=HEAD,
         postgresql=str(connection.scalar(text("SHOW server_version"))),
         taken_at=taken_at.astimezone(UTC),
         documents=documents,
+        files=files,
         document_bytes=int(document_bytes),
         pepper=PepperDigest.of(pepper),
         tables=found,
@@ -101,9 +113,7 @@ def _add_documents(writer: Writer, connection: Connection, folder: Path, progres
 
 
 def _documents(connection: Connection) -> Iterator[_Document]:
-    columns = [document_metadata.c[name] for name in _Document._fields]
-    query = select(*columns).order_by(document_metadata.c.client_id, document_metadata.c.id)
-    rows = connection.execution_options(yield_per=_ROWS_AT_ONCE).execute(query)
+    rows = connection.execution_options(yield_per=_ROWS_AT_ONCE).execute(text(_FILES))
     return (_Document(*row) for row in rows)
 
 

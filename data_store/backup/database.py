@@ -14,12 +14,25 @@ from data_store.backup.manifest import TableColumns
 from data_store.liveness import KEEPALIVES
 from data_store.migrations import HEAD
 
+# As migrations/versions/0004 has it.
+BYTES_LOCK: Final = 0x726F62696E02
 REVISIONS: Final = "alembic_version"
 # Rows that a policy hides are an error, not left out; and nothing of it may take too long.
 _OPTIONS: Final = " ".join(
     f"-c {name}=0"
     for name in ("row_security", "statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
 )
+
+
+@contextmanager
+def bytes_kept(url: str) -> Iterator[None]:
+    """Let nobody remove stored bytes until the block ends: a purge makes them nobody's, and they go afterwards.
+
+    On a connection of its own, which has the lock before the transaction looks at the rows.
+    """
+    with transaction(url, "READ COMMITTED") as connection:
+        connection.execute(text("SELECT pg_advisory_xact_lock_shared(:lock)"), {"lock": BYTES_LOCK})
+        yield
 
 
 @contextmanager

@@ -67,6 +67,7 @@ class Manifest(_Model):
     postgresql: str
     taken_at: datetime
     documents: int
+    files: int | None = None  # an older backup has one for each document
     document_bytes: int
     pepper: PepperDigest
     tables: Sequence[TableColumns]

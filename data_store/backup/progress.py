@@ -20,7 +20,7 @@ class Counted:
         self._done += 1
         if time.monotonic() - self._told >= _EVERY_SECONDS:
             self._told = time.monotonic()
-            Progress.line(f"{self._done} of {self._total} documents")
+            Progress.line(f"{self._done} of {self._total} files")
 
 
 class Progress:
@@ -41,5 +41,5 @@ class Progress:
 
     @staticmethod
     def of(total: int) -> Counted:
-        """Begin to count documents."""
+        """Begin to count files."""
         return Counted(total)

@@ -32,7 +32,10 @@ _KEEP_FILES: Final = f"INSERT INTO {_FILES} VALUES %s"  # noqa: S608  a constant
 _UNLIKE: Final = text(
     f"""
     SELECT documents.id, documents.client_id, storage_key
-    FROM document_metadata AS documents FULL JOIN {_FILES} AS files USING (storage_key)
+    FROM (
+        SELECT id, client_id, storage_key, file_size, sha256 FROM document_metadata
+        UNION ALL SELECT document_id, client_id, storage_key, file_size, sha256 FROM document_versions
+    ) AS documents FULL JOIN {_FILES} AS files USING (storage_key)
     WHERE (documents.file_size, documents.sha256) IS DISTINCT FROM (files.file_size, files.sha256) LIMIT 1
     """  # noqa: S608  a constant
 )
@@ -53,9 +56,10 @@ def restore(
         staging = Staging(uploads)
         staging.prepare()
         try:
-            _stage_documents(reader, connection, staging, progress.of(manifest.documents))
+            _stage_documents(reader, connection, staging, progress.of(manifest.files or manifest.documents))
             _load_tables(reader, connection, manifest)
             _bring_up_to_date(connection, service_role)
+            _check_files(connection)
             staging.place()
             # A commit that fails may have been done all the same: files that no row names do no harm, rows without files do.
             connection.commit()
@@ -112,12 +116,15 @@ def _load_tables(reader: Reader, connection: Connection, manifest: Manifest) -> 
     complete = Complete.parse(reader.take(COMPLETE))
     if loaded != complete.tables:
         raise BackupError("the rows in it are not those that were backed up: take another backup")
-    for document_id, client_id, key in connection.execute(_UNLIKE):
-        row = f"document {document_id} of client {client_id}" if client_id else "no document"
-        raise BackupError(f"documents/{key} in it is not what was uploaded ({row}): take another backup")
     for name, last in complete.sequences.items():
         if last is not None:
             connection.execute(_SET_SEQUENCE, {"name": name, "last": last})
+
+
+def _check_files(connection: Connection) -> None:
+    for document_id, client_id, key in connection.execute(_UNLIKE):
+        row = f"document {document_id} of client {client_id}" if client_id else "no document"
+        raise BackupError(f"documents/{key} in it is not what was uploaded ({row}): take another backup")
 
 
 def _load(reader: Reader, connection: Connection, table: TableColumns) -> TableContent:

@@ -5,7 +5,7 @@ from typing import Final
 from pydantic import BaseModel, ConfigDict, Field
 
 from data_store.credentials.keys import DIGEST_PATTERN, PREFIX_PATTERN
-from data_store.records.schemas import StoredText
+from observability.fields import StoredText
 
 MAX_SUBJECT_CHARS: Final = 255
 

@@ -6,9 +6,18 @@ from typing import Final
 
 from sqlalchemy import Connection, text
 
-from data_store.records.models import audit_log, clients, document_metadata
+from data_store.records.models import (
+    audit_log,
+    clients,
+    document_metadata,
+    document_texts,
+    document_versions,
+)
 
 _GENERATED: Final = ("id", "upload_timestamp")
+_LATER: Final = ("version", "version_digest", "tags", "deleted_at")
+# What its first upload has made of a document stays.
+_FOR_EVER: Final = ("id", "client_id", "idempotency_digest")
 _COUNTERS: Final = ("stored_documents", "stored_bytes")
 TABLES: Final[Mapping[str, Mapping[str, Sequence[str]]]] = {
     clients.name: {
@@ -18,7 +27,21 @@ TABLES: Final[Mapping[str, Mapping[str, Sequence[str]]]] = {
     },
     document_metadata.name: {
         "SELECT": tuple(column.name for column in document_metadata.columns),
-        "INSERT": tuple(column.name for column in document_metadata.columns if column.name not in _GENERATED),
+        "INSERT": tuple(
+            column.name for column in document_metadata.columns if column.name not in (*_GENERATED, *_LATER)
+        ),
+        "UPDATE": tuple(column.name for column in document_metadata.columns if column.name not in _FOR_EVER),
+    },
+    document_versions.name: {
+        "SELECT": tuple(column.name for column in document_versions.columns),
+        "INSERT": tuple(column.name for column in document_versions.columns),
+        # Nothing is changed: whoever locks a row must be let do this.
+        "UPDATE": ("storage_key",),
+    },
+    document_texts.name: {
+        "SELECT": ("client_id", "document_id"),
+        "INSERT": ("client_id", "document_id", "name", "content"),
+        "UPDATE": ("name", "content"),
     },
     audit_log.name: {"INSERT": ("client_id", "actor", "action", "document_id", "correlation_id")},
     "alembic_version": {"SELECT": ("version_num",)},  # to see at its start that nothing is to be migrated
@@ -27,6 +50,11 @@ FUNCTIONS: Final = (
     "principal_by_key(text, bytea)",
     "principal_by_subject(text)",
     "known_storage_keys(text[])",
+    "search_documents(text, integer, real, bigint)",
+    "purge_document(bigint, text, uuid)",
+    "purge_expired(double precision, integer, uuid)",
+    "removed_storage_keys(integer)",
+    "forget_storage_keys(text[])",
 )
 
 _LACKS: Final = text(

@@ -1,31 +1,56 @@
 """HTTP of the records."""
 
-from typing import Final
+from typing import Annotated, Final
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import BaseModel
 
 from access.audit import ANONYMOUS
 from access.roles import Permission
 from access.routes import GuardedRoute, needs
 from access.service_token import ACTOR_HEADER, SCHEME
 from data_store.body_limit import MAX_BODY_BYTES
-from data_store.records.repository import DocumentRepository
-from data_store.records.schemas import Document, NewDocument, StorageKeys
+from data_store.records.lifecycle import DocumentLifecycle
+from data_store.records.listing import DocumentListing
+from data_store.records.repository import Added, DocumentRepository
+from data_store.records.schemas import (
+    Document,
+    DocumentPage,
+    FoundPage,
+    Listing,
+    NewDocument,
+    Search,
+    StorageKeys,
+    Tags,
+    Versions,
+)
+from data_store.records.versions import DocumentVersions
 from observability import ClientId, NotFound, Problem
 from observability.fields import DocumentId
 from observability.openapi import problems
-from observability.signals import KNOWN_STORAGE_KEYS_ROUTE
+from observability.signals import (
+    DOCUMENT_ROUTE,
+    FORGOTTEN_STORAGE_KEYS_ROUTE,
+    KNOWN_STORAGE_KEYS_ROUTE,
+    PURGE_ROUTE,
+    RECORDS_ROUTE,
+    REMOVED_STORAGE_KEYS_ROUTE,
+    RESTORE_ROUTE,
+    SEARCH_ROUTE,
+    VERSIONS_ROUTE,
+)
 
 _FOR_SERVICES: Final = needs(Permission.BE_A_SERVICE, SCHEME)
 _MAX_ACTOR_CHARS: Final = 256
+_NOT_THERE: Final = "The client has no such document."
 
 
-def records_router(documents: DocumentRepository) -> APIRouter:
-    """Return the routes of the records, on this repository."""
-    router = APIRouter(prefix="/clients/{client_id}/documents", tags=["documents"], route_class=GuardedRoute)
+def records_router(documents: DocumentRepository, versions: DocumentVersions) -> APIRouter:
+    """Return the routes by which documents are stored and found, on these repositories."""
+    router = APIRouter(tags=["documents"], route_class=GuardedRoute)
 
     @router.post(
-        "",
+        RECORDS_ROUTE,
         status_code=201,
         response_model=Document,
         responses={
@@ -36,12 +61,14 @@ def records_router(documents: DocumentRepository) -> APIRouter:
         openapi_extra=_FOR_SERVICES,
     )
     async def add_document(client_id: ClientId, document: NewDocument, request: Request) -> Response:
-        """Store a document's record, once for each idempotency_digest; a client appears with its first document."""
-        added = await documents.add(client_id, document, actor=_actor(request))
-        return _json(added.document, 200 if added.repeated else 201)
+        """Store a document's record, once for each idempotency_digest; a client appears with its first document.
+
+        Bytes that the client has stored before keep their storage_key: the answer's is another one then.
+        """
+        return _added(await documents.add(client_id, document, actor=_actor(request)))
 
     @router.get(
-        "/{doc_id}",
+        DOCUMENT_ROUTE,
         response_model=Document,
         responses=problems(401, 404, 413, 422, 503, 504),
         openapi_extra=_FOR_SERVICES,
@@ -50,14 +77,123 @@ def records_router(documents: DocumentRepository) -> APIRouter:
         """Return a document's record."""
         document = await documents.get(client_id, doc_id, actor=_actor(request))
         if document is None:
-            raise NotFound("The client has no such document.")  # recorded, and the number may be a card's
-        return _json(document, 200)
+            raise NotFound(_NOT_THERE)  # recorded, and the number may be a card's
+        return _json(document)
+
+    @router.post(
+        VERSIONS_ROUTE,
+        status_code=201,
+        response_model=Document,
+        responses={
+            200: {"model": Document, "description": "The version that the same upload has made before"},
+            **problems(400, 401, 404, 409, 413, 422, 503, 504),
+        },
+        max_body_size=MAX_BODY_BYTES,
+        openapi_extra=_FOR_SERVICES,
+    )
+    async def add_version(
+        client_id: ClientId, doc_id: DocumentId, document: NewDocument, request: Request
+    ) -> Response:
+        """Let a document become what is new, once for each idempotency_digest; what it was is kept as a version."""
+        return _added(await versions.add(client_id, doc_id, document, actor=_actor(request)))
+
+    @router.get(
+        VERSIONS_ROUTE,
+        response_model=Versions,
+        responses=problems(401, 404, 413, 422, 503, 504),
+        openapi_extra=_FOR_SERVICES,
+    )
+    async def list_versions(client_id: ClientId, doc_id: DocumentId) -> Response:
+        """Return a document's newest versions, the newest first."""
+        found = await versions.list(client_id, doc_id)
+        if not found:
+            raise NotFound(_NOT_THERE)
+        return _json(Versions(versions=found))
 
     return router
 
 
-def storage_keys_router(documents: DocumentRepository) -> APIRouter:
-    """Return the route that tells which stored bytes are a document's."""
+def listing_router(listing: DocumentListing) -> APIRouter:
+    """Return the routes that list and search."""
+    router = APIRouter(tags=["documents"], route_class=GuardedRoute)
+
+    @router.get(
+        RECORDS_ROUTE,
+        response_model=DocumentPage,
+        responses=problems(401, 413, 422, 503, 504),
+        openapi_extra=_FOR_SERVICES,
+    )
+    async def list_documents(client_id: ClientId, which: Annotated[Listing, Query()]) -> Response:
+        """Return a page of a client's documents."""
+        return _json(await listing.list(client_id, which))
+
+    @router.get(
+        SEARCH_ROUTE,
+        response_model=FoundPage,
+        responses=problems(401, 413, 422, 503, 504),
+        openapi_extra=_FOR_SERVICES,
+    )
+    async def search_documents(client_id: ClientId, which: Annotated[Search, Query()]) -> Response:
+        """Return a page of the documents that have all words asked for in their name or text, the best first."""
+        return _json(await listing.search(client_id, which))
+
+    return router
+
+
+def lifecycle_router(lifecycle: DocumentLifecycle) -> APIRouter:
+    """Return the routes that change a document."""
+    router = APIRouter(tags=["documents"], route_class=GuardedRoute)
+
+    @router.patch(
+        DOCUMENT_ROUTE,
+        response_model=Document,
+        responses=problems(400, 401, 404, 413, 422, 503, 504),
+        max_body_size=MAX_BODY_BYTES,
+        openapi_extra=_FOR_SERVICES,
+    )
+    async def change_document(
+        client_id: ClientId, doc_id: DocumentId, change: Tags, request: Request
+    ) -> Response:
+        """Set a document's tags, and take away those that are null."""
+        return _json(await lifecycle.change(client_id, doc_id, change.tags, actor=_actor(request)))
+
+    @router.delete(
+        DOCUMENT_ROUTE,
+        status_code=204,
+        responses=problems(401, 404, 413, 422, 503, 504),
+        openapi_extra=_FOR_SERVICES,
+    )
+    async def delete_document(client_id: ClientId, doc_id: DocumentId, request: Request) -> Response:
+        """Delete a document; it can be restored for RESTORE_SECONDS."""
+        await lifecycle.delete(client_id, doc_id, actor=_actor(request))
+        return Response(status_code=204)
+
+    @router.post(
+        RESTORE_ROUTE,
+        response_model=Document,
+        responses=problems(401, 404, 413, 422, 503, 504),
+        openapi_extra=_FOR_SERVICES,
+    )
+    async def restore_document(client_id: ClientId, doc_id: DocumentId, request: Request) -> Response:
+        """Bring a deleted document back."""
+        return _json(await lifecycle.restore(client_id, doc_id, actor=_actor(request)))
+
+    @router.post(
+        PURGE_ROUTE,
+        status_code=204,
+        responses=problems(401, 404, 413, 422, 503, 504),
+        openapi_extra=_FOR_SERVICES,
+    )
+    async def purge_document(client_id: ClientId, doc_id: DocumentId, request: Request) -> Response:
+        """Do away with a deleted document for ever."""
+        await lifecycle.purge(client_id, doc_id, actor=_actor(request))
+        return Response(status_code=204)
+
+    return router
+
+
+def storage_keys_router(documents: DocumentRepository, lifecycle: DocumentLifecycle) -> APIRouter:
+    """Return the routes that tell which stored bytes are a document's, and which are no longer."""
     router = APIRouter(tags=["documents"], route_class=GuardedRoute)
 
     @router.post(
@@ -69,15 +205,40 @@ def storage_keys_router(documents: DocumentRepository) -> APIRouter:
     )
     async def known_storage_keys(asked: StorageKeys) -> Response:
         """Return those of the keys that a document of any client has."""
-        known = StorageKeys(keys=await documents.known_storage_keys(asked.keys))
-        return Response(known.model_dump_json(), media_type="application/json")
+        return _json(StorageKeys(keys=await documents.known_storage_keys(asked.keys)))
+
+    @router.post(
+        REMOVED_STORAGE_KEYS_ROUTE,
+        response_model=StorageKeys,
+        responses=problems(401, 413, 503, 504),
+        openapi_extra=_FOR_SERVICES,
+    )
+    async def removed_storage_keys() -> Response:
+        """Purge what was deleted RESTORE_SECONDS ago, and return the keys of bytes that no document has any more."""
+        return _json(StorageKeys(keys=await lifecycle.purge_expired()))
+
+    @router.post(
+        FORGOTTEN_STORAGE_KEYS_ROUTE,
+        status_code=204,
+        responses=problems(400, 401, 413, 422, 503, 504),
+        max_body_size=MAX_BODY_BYTES,
+        openapi_extra=_FOR_SERVICES,
+    )
+    async def forget_storage_keys(removed: StorageKeys) -> Response:
+        """Forget the keys of bytes that are removed from the storage."""
+        await lifecycle.forget(removed.keys)
+        return Response(status_code=204)
 
     return router
 
 
-def _json(document: Document, status: int) -> Response:
-    """Return a document as it is: FastAPI would validate it a second time."""
-    return Response(document.model_dump_json(), status, media_type="application/json")
+def _added(added: Added) -> Response:
+    return _json(added.document, 200 if added.repeated else 201)
+
+
+def _json(answer: BaseModel, status: int = 200) -> Response:
+    """Return an answer as it is: FastAPI would validate it a second time."""
+    return Response(answer.model_dump_json(), status, media_type="application/json")
 
 
 def _actor(request: Request) -> str:

@@ -7,10 +7,13 @@ from sqlalchemy import (
     BigInteger,
     CheckConstraint,
     Column,
+    Computed,
     DateTime,
     ForeignKey,
+    ForeignKeyConstraint,
     Identity,
     Index,
+    Integer,
     LargeBinary,
     MetaData,
     PrimaryKeyConstraint,
@@ -19,7 +22,9 @@ from sqlalchemy import (
     UniqueConstraint,
     Uuid,
     func,
+    text,
 )
+from sqlalchemy.dialects.postgresql import JSONB, TSVECTOR
 
 metadata: Final = MetaData(
     naming_convention={
@@ -105,14 +110,89 @@ document_metadata: Final = Table(
     _now_column("upload_timestamp"),
     # Of what makes a repeated upload the same; the key itself is stored nowhere.
     Column("idempotency_digest", LargeBinary),
+    Column("version", Integer, nullable=False, server_default="1"),
+    # The same of the upload that made this version, where that is not the first.
+    Column("version_digest", LargeBinary),
+    Column("tags", JSONB, nullable=False, server_default="{}"),
+    _time_column("deleted_at"),
     PrimaryKeyConstraint("client_id", "id"),
     UniqueConstraint("client_id", "idempotency_digest"),
     Index("ix_document_metadata_storage_key", "storage_key", postgresql_using="hash"),
+    Index("ix_document_metadata_sha256", "sha256", postgresql_using="hash"),
+    Index("ix_document_metadata_listing", "client_id", "upload_timestamp", "id"),
+    Index("ix_document_metadata_by_name", "client_id", "filename", "id"),
+    Index("ix_document_metadata_deleted_at", "deleted_at", postgresql_where=text("deleted_at IS NOT NULL")),
     CheckConstraint("file_size > 0", name="file_size_is_positive"),
     CheckConstraint("sha256 ~ '^[0-9a-f]{64}$'", name="sha256_is_hex"),
     CheckConstraint("summary_source IN ('extractive', 'llm', 'none')", name="summary_source_is_known"),
     CheckConstraint("(summary IS NULL) = (summary_source = 'none')", name="summary_has_its_source"),
     CheckConstraint("octet_length(idempotency_digest) = 32", name="idempotency_digest_is_sha256"),
+    CheckConstraint("octet_length(version_digest) = 32", name="version_digest_is_sha256"),
+    CheckConstraint("version > 0", name="version_is_positive"),
+    CheckConstraint("jsonb_typeof(tags) = 'object'", name="tags_is_object"),
+)
+
+
+def _of_a_document() -> ForeignKeyConstraint:
+    return ForeignKeyConstraint(
+        ["client_id", "document_id"],
+        ["document_metadata.client_id", "document_metadata.id"],
+        ondelete="CASCADE",
+    )
+
+
+# What a document was before it became what document_metadata says.
+document_versions: Final = Table(
+    "document_versions",
+    metadata,
+    Column("client_id", Text, nullable=False),
+    Column("document_id", BigInteger, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("filename", Text, nullable=False),
+    Column("file_type", Text, nullable=False),
+    Column("sha256", Text, nullable=False),
+    Column("storage_key", Text, nullable=False),
+    Column("file_size", BigInteger, nullable=False),
+    Column("summary", Text),
+    Column("summary_source", Text, nullable=False),
+    Column("summary_reason", Text),
+    Column("upload_timestamp", DateTime(timezone=True), nullable=False),
+    Column("version_digest", LargeBinary),
+    PrimaryKeyConstraint("client_id", "document_id", "version"),
+    _of_a_document(),
+    Index("ix_document_versions_storage_key", "storage_key", postgresql_using="hash"),
+    Index("ix_document_versions_sha256", "sha256", postgresql_using="hash"),
+)
+
+# What is searched: a table of its own, for no list or lookup is to carry it along.
+document_texts: Final = Table(
+    "document_texts",
+    metadata,
+    Column("client_id", Text, nullable=False),
+    Column("document_id", BigInteger, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("content", Text, nullable=False),
+    Column(
+        "words",
+        TSVECTOR,
+        Computed(
+            "array_to_tsvector(ARRAY['client:' || client_id])"
+            " || setweight(to_tsvector('simple', regexp_replace(lower(name COLLATE pg_c_utf8), '[[:punct:]]+', ' ', 'g')), 'A')"
+            " || to_tsvector('simple', lower(content COLLATE pg_c_utf8))",
+            persisted=True,
+        ),
+    ),
+    PrimaryKeyConstraint("client_id", "document_id"),
+    _of_a_document(),
+    Index("ix_document_texts_words", "words", postgresql_using="gin"),
+)
+
+# Bytes that no document has any more, until they are removed from the storage.
+removed_contents: Final = Table(
+    "removed_contents",
+    metadata,
+    Column("storage_key", Text, primary_key=True),
+    _now_column("removed_at"),
 )
 
 # Append-only: a trigger refuses every change. It refers to nothing, so that it outlives what it tells of.
@@ -128,7 +208,8 @@ audit_log: Final = Table(
     Column("target", Text),
     Column("correlation_id", Uuid),
     CheckConstraint(
-        "action IN ('document.create', 'document.read', 'client.create', 'client.change', 'client.disable', 'client.enable',"
+        "action IN ('document.create', 'document.read', 'document.add_version', 'document.change', 'document.delete',"
+        " 'document.restore', 'document.purge', 'client.create', 'client.change', 'client.disable', 'client.enable',"
         " 'user.create', 'user.disable', 'user.enable', 'key.issue', 'key.revoke')",
         name="action_is_known",
     ),

@@ -1,22 +1,25 @@
 """What goes in and out of the records' endpoints."""
 
+from enum import StrEnum
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    field_validator,
+    model_validator,
+)
 from pydantic.config import JsonDict
 
-from observability.fields import JSON_INTEGER_MAX, Timestamp
+from observability.fields import JSON_INTEGER_MAX, StoredText, Timestamp
 
-
-def _storable(value: str) -> str:
-    """Return a text that PostgreSQL can store; pydantic lets surrogates pass where it has no length to count."""
-    if "\0" in value:
-        raise ValueError("must not contain NUL characters: PostgreSQL cannot store them")
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise ValueError("must not contain surrogates: they are no characters") from None
-    return value
+MAX_TAGS: Final = 32
+MAX_PAGE: Final = 200
+MAX_TEXT_CHARS: Final = 100_000
 
 
 def _as_integer(value: object) -> object:
@@ -24,7 +27,16 @@ def _as_integer(value: object) -> object:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-StoredText = Annotated[str, AfterValidator(_storable), Field(json_schema_extra={"pattern": "^[^\\x00]*$"})]
+TagName = Annotated[str, Field(pattern="^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+TagValue = Annotated[StoredText, Field(min_length=1, max_length=256)]
+
+
+_TAGS: Final = TypeAdapter(dict[TagName, TagValue])
+
+
+def _tag(told: str) -> tuple[str, str]:
+    name, _, value = told.partition(":")
+    return name, value
 
 
 # What _summary_has_its_source holds, in the words of JSON Schema.
@@ -62,6 +74,7 @@ class NewDocument(BaseModel):
         pattern="^[0-9a-f]{64}$",
         description="SHA-256 of what a repetition of this upload has in common with it; none: every one is another",
     )
+    text: StoredText = Field("", max_length=MAX_TEXT_CHARS, description="What is searched beside the name")
 
     @model_validator(mode="after")
     def _summary_has_its_source(self) -> Self:
@@ -84,6 +97,95 @@ class Document(BaseModel):
     summary_source: str
     summary_reason: str | None
     upload_timestamp: Timestamp
+    version: int
+    tags: dict[str, str]
+    deleted_at: Timestamp | None
+
+
+class Tags(BaseModel):
+    """Tags to set; null takes one away (RFC 7396)."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    tags: dict[TagName, TagValue | None] = Field(min_length=1, max_length=MAX_TAGS)
+
+
+class Versions(BaseModel):
+    """What a document is and was, the newest first; tags are the document's."""
+
+    versions: list[Document]
+
+
+class Order(StrEnum):
+    """What a list begins with."""
+
+    NEWEST = "newest"
+    OLDEST = "oldest"
+    NAME = "name"
+
+
+class Page(BaseModel):
+    """Which part of a list."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    limit: int = Field(50, ge=1, le=MAX_PAGE)
+    cursor: StoredText | None = Field(None, max_length=2000)
+
+
+class Listing(Page):
+    """Which documents, and in which order."""
+
+    order: Order = Order.NEWEST
+    deleted: bool = False
+    file_type: StoredText | None = Field(None, max_length=255)
+    name: StoredText | None = Field(
+        None, min_length=1, max_length=255, description="A part of the name, in any case"
+    )
+    uploaded_from: AwareDatetime | None = None
+    uploaded_before: AwareDatetime | None = None
+    tag: list[str] = Field(default_factory=list, max_length=MAX_TAGS, description="name:value, all of them")
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """The tags that documents must have."""
+        return dict(_tag(each) for each in self.tag)
+
+    @field_validator("tag")
+    @classmethod
+    def _are_tags(cls, value: list[str]) -> list[str]:
+        for each in value:
+            _TAGS.validate_python(dict([_tag(each)]))
+        return value
+
+
+class Search(Page):
+    """What is searched for."""
+
+    q: StoredText = Field(min_length=1, max_length=1000)
+
+
+class DocumentPage(BaseModel):
+    """A part of a list of documents; `next` is the cursor of what follows."""
+
+    documents: list[Document]
+    next: str | None
+
+
+class Found(BaseModel):
+    """A document that was found; `highlights` are the places of the words in the excerpt, in characters."""
+
+    document: Document
+    rank: float
+    excerpt: str
+    highlights: list[tuple[int, int]]
+
+
+class FoundPage(BaseModel):
+    """A part of what was found, the best first."""
+
+    found: list[Found]
+    next: str | None
 
 
 class StorageKeys(BaseModel):

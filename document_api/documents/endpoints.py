@@ -1,21 +1,37 @@
 """The routes of documents."""
 
-from typing import Any, Final
+from typing import Annotated, Any, Final
+from urllib.parse import urlencode
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel
 
 from access.roles import Permission
 from access.routes import GuardedRoute, needs
+from document_api.documents.bulk import MAX_FILES, BulkUpload
+from document_api.documents.library import Library
 from document_api.documents.multipart import MultipartFile
 from document_api.documents.sameness import KEY_HEADER, KEY_PATTERN, MAX_KEY_CHARS, REPLAYED_HEADER, Sameness
-from document_api.documents.schemas import Document, UploadResponse
+from document_api.documents.schemas import (
+    Document,
+    DocumentList,
+    FoundList,
+    ListedDocuments,
+    SearchedDocuments,
+    TagChange,
+    UploadResponse,
+    UploadResults,
+    Versions,
+)
 from document_api.documents.service import DocumentService
 from document_api.identity.credentials import SECURITY_SCHEMES
 from document_api.identity.limits import TenantLimits
 from observability import ClientId
 from observability.fields import DocumentId
 from observability.openapi import problems
+
+# Of a change: every tag at its longest, every character escaped.
+MAX_CHANGE_BYTES: Final = 64 * 1024
 
 router = APIRouter(prefix="/clients/{client_id}", tags=["documents"], route_class=GuardedRoute)
 
@@ -34,7 +50,27 @@ _MULTIPART_BODY: Final[dict[str, Any]] = {
     }
 }
 
-
+_SEVERAL_FILES: Final[dict[str, Any]] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["file"],
+                    "properties": {
+                        "file": {
+                            "type": "array",
+                            "minItems": 1,
+                            "maxItems": MAX_FILES,
+                            "items": {"type": "string", "format": "binary", "minLength": 1},
+                        }
+                    },
+                }
+            }
+        },
+    }
+}
 _IDEMPOTENCY_KEY: Final[dict[str, Any]] = {
     "parameters": [
         {
@@ -46,10 +82,20 @@ _IDEMPOTENCY_KEY: Final[dict[str, Any]] = {
         }
     ]
 }
+_READS: Final = needs(Permission.READ_DOCUMENTS, *SECURITY_SCHEMES)
+_LINK: Final[dict[str, Any]] = {
+    "description": 'The next page: `<PATH?QUERY>; rel="next"` (RFC 8288); none on the last one',
+    "schema": {"type": "string"},
+}
 _REPLAYED: Final[dict[str, Any]] = {
     "description": "`true` where an earlier upload with this Idempotency-Key has made the document",
     "schema": {"type": "string", "enum": ["true"]},
 }
+
+
+def _library(request: Request) -> Library:
+    library: Library = request.state.library
+    return library
 
 
 def _documents(request: Request) -> DocumentService:
@@ -73,26 +119,168 @@ async def upload_document(client_id: ClientId, request: Request) -> Response:
 
     An upload that is repeated with the same Idempotency-Key answers the first one's document and stores no second one.
     """
+    return await _upload(client_id, request, None)
+
+
+@router.put(
+    "/upload-documents",
+    openapi_extra=_SEVERAL_FILES | _IDEMPOTENCY_KEY | needs(Permission.WRITE_DOCUMENTS, *SECURITY_SCHEMES),
+    response_model=UploadResults,
+    responses=problems(400, 401, 403, 408, 413, 415, 422, 429, 503),
+)
+async def upload_documents(client_id: ClientId, request: Request) -> Response:
+    """Store several documents: multipart/form-data with up to 100 parts named `file`; each has its own result.
+
+    All of them together may be as large as one document.
+    """
+    sameness = Sameness.of_headers(request.headers)
+    limits: TenantLimits = request.state.limits
+    bulk: BulkUpload = request.state.bulk
+    with limits.uploading(client_id):
+        results = await bulk.store(client_id, request, sameness)
+    return _json(UploadResults(client_id=client_id, results=results))
+
+
+@router.put(
+    "/documents/{doc_id}/content",
+    openapi_extra=_MULTIPART_BODY | _IDEMPOTENCY_KEY | needs(Permission.WRITE_DOCUMENTS, *SECURITY_SCHEMES),
+    response_model=UploadResponse,
+    responses={
+        200: {"headers": {REPLAYED_HEADER: _REPLAYED}},
+        **problems(400, 401, 403, 404, 408, 409, 413, 415, 422, 429, 502, 503, 504, 507),
+    },
+)
+async def add_version(client_id: ClientId, doc_id: DocumentId, request: Request) -> Response:
+    """Store a new version of a document, as upload-document stores a document; what it was is kept as a version."""
+    return await _upload(client_id, request, doc_id)
+
+
+async def _upload(client_id: str, request: Request, version_of: int | None) -> Response:
     sameness = Sameness.of_headers(request.headers)
     limits: TenantLimits = request.state.limits
     with limits.uploading(client_id):
-        uploaded = await _documents(request).upload(client_id, MultipartFile(request), sameness)
+        uploaded = await _documents(request).upload(
+            client_id, MultipartFile(request), sameness, version_of=version_of
+        )
     document = uploaded.document
-    answer = _json(UploadResponse(client_id=client_id, document_id=document.id, metadata=document))
+    message = "Document uploaded successfully" if document.version == 1 else "Version stored successfully"
+    answer = _json(
+        UploadResponse(message=message, client_id=client_id, document_id=document.id, metadata=document)
+    )
     if uploaded.repeated:
         answer.headers[REPLAYED_HEADER] = "true"
     return answer
 
 
 @router.get(
+    "/documents",
+    openapi_extra=_READS,
+    response_model=DocumentList,
+    responses={200: {"headers": {"Link": _LINK}}, **problems(400, 401, 403, 404, 422, 429, 502, 503, 504)},
+)
+async def list_documents(
+    client_id: ClientId, which: Annotated[ListedDocuments, Query()], request: Request
+) -> Response:
+    """Return a page of a client's documents, the newest first unless asked otherwise."""
+    page = await _library(request).list(client_id, which)
+    return _page(page, page.next, which, request)
+
+
+@router.get(
+    "/search",
+    openapi_extra=_READS,
+    response_model=FoundList,
+    responses={200: {"headers": {"Link": _LINK}}, **problems(400, 401, 403, 404, 422, 429, 502, 503, 504)},
+)
+async def search_documents(
+    client_id: ClientId, which: Annotated[SearchedDocuments, Query()], request: Request
+) -> Response:
+    """Return a page of the documents that have all words asked for in their name or text, the best first.
+
+    Words are compared as they are written, in any case and any language: none is reduced to its stem.
+    """
+    page = await _library(request).search(client_id, which)
+    return _page(page, page.next, which, request)
+
+
+@router.get(
+    "/documents/{doc_id}/versions",
+    openapi_extra=_READS,
+    response_model=Versions,
+    responses=problems(400, 401, 403, 404, 422, 429, 502, 503, 504),
+)
+async def list_versions(client_id: ClientId, doc_id: DocumentId, request: Request) -> Response:
+    """Return what a document is and was, the newest first; tags are the document's."""
+    return _json(await _library(request).versions(client_id, doc_id))
+
+
+@router.patch(
     "/documents/{doc_id}",
-    openapi_extra=needs(Permission.READ_DOCUMENTS, *SECURITY_SCHEMES),
+    openapi_extra=needs(Permission.WRITE_DOCUMENTS, *SECURITY_SCHEMES),
+    response_model=Document,
+    responses=problems(400, 401, 403, 404, 413, 422, 429, 502, 503, 504),
+    max_body_size=MAX_CHANGE_BYTES,
+)
+async def change_document(
+    client_id: ClientId, doc_id: DocumentId, change: TagChange, request: Request
+) -> Response:
+    """Set a document's tags; null takes one away (RFC 7396)."""
+    return _json(await _library(request).change(client_id, doc_id, change))
+
+
+@router.delete(
+    "/documents/{doc_id}",
+    openapi_extra=needs(Permission.WRITE_DOCUMENTS, *SECURITY_SCHEMES),
+    status_code=204,
+    responses=problems(400, 401, 403, 404, 422, 429, 502, 503, 504),
+)
+async def delete_document(client_id: ClientId, doc_id: DocumentId, request: Request) -> Response:
+    """Delete a document: it is not found any more, and can be restored for a time (RESTORE_SECONDS)."""
+    await _library(request).delete(client_id, doc_id)
+    return Response(status_code=204)
+
+
+@router.post(
+    "/documents/{doc_id}/restore",
+    openapi_extra=needs(Permission.WRITE_DOCUMENTS, *SECURITY_SCHEMES),
+    response_model=Document,
+    responses=problems(400, 401, 403, 404, 422, 429, 502, 503, 504),
+)
+async def restore_document(client_id: ClientId, doc_id: DocumentId, request: Request) -> Response:
+    """Bring a deleted document back."""
+    return _json(await _library(request).restore(client_id, doc_id))
+
+
+@router.post(
+    "/documents/{doc_id}/purge",
+    openapi_extra=needs(Permission.PURGE_DOCUMENTS, *SECURITY_SCHEMES),
+    status_code=204,
+    responses=problems(400, 401, 403, 404, 422, 429, 502, 503, 504),
+)
+async def purge_document(client_id: ClientId, doc_id: DocumentId, request: Request) -> Response:
+    """Do away with a deleted document and its versions for ever; the bytes go within SWEEP_SECONDS."""
+    await _library(request).purge(client_id, doc_id)
+    return Response(status_code=204)
+
+
+@router.get(
+    "/documents/{doc_id}",
+    openapi_extra=_READS,
     response_model=Document,
     responses=problems(400, 401, 403, 404, 422, 429, 502, 503, 504),
 )
 async def get_document(client_id: ClientId, doc_id: DocumentId, request: Request) -> Response:
     """Return a document's metadata with its summary; another client's document is not found."""
     return _json(await _documents(request).retrieve(client_id, doc_id))
+
+
+def _page(page: BaseModel, cursor: str | None, which: BaseModel, request: Request) -> Response:
+    """Return a page, and where the next one is (RFC 8288)."""
+    answer = _json(page)
+    if cursor is not None:
+        asked = which.model_dump(mode="json", exclude_none=True, exclude_defaults=True) | {"cursor": cursor}
+        answer.headers["Link"] = f'<{request.scope["path"]}?{urlencode(asked, doseq=True)}>; rel="next"'
+    return answer
 
 
 def _json(answer: BaseModel) -> Response:

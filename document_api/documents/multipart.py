@@ -1,9 +1,9 @@
-"""The one file of a multipart/form-data body (RFC 7578), streamed: never more than a chunk of it in memory."""
+"""The files of a multipart/form-data body (RFC 7578), streamed: never more than a chunk of one in memory."""
 
 import mimetypes
 import re
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Final
 
 from python_multipart.exceptions import FormParserError
@@ -57,12 +57,28 @@ class TooSlow(Problem):
         )
 
 
+class PartHeaders(dict[str, str]):
+    """The headers of a part, their names in lower case."""
+
+    @property
+    def of_a_file(self) -> bool:
+        """Tell whether the part is one named `file`."""
+        return self._options().get(b"name") == FIELD.encode()
+
+    def name_and_type(self) -> tuple[str, str]:
+        """Return the file's name and media type; raises Problem (422) where it has no usable name."""
+        filename = safe_filename(self._options().get(b"filename", b"").decode("utf-8", "replace"))
+        return filename, _media_type(self.get("content-type", ""), filename)
+
+    def _options(self) -> dict[bytes, bytes]:
+        return parse_options_header(self.get("content-disposition"))[1]
+
+
 class MultipartFile:
     """The part named `file` of a request; its name and type are known once the first chunk is there."""
 
     def __init__(self, request: Request) -> None:
-        self._request = request
-        self._inside = False
+        self._form = _Form(request)
         self.filename = ""
         self.media_type = _DEFAULT_TYPE
 
@@ -73,19 +89,105 @@ class MultipartFile:
         files, an empty file or no file name.
         """
         size = 0
-        body = _Body(self._request.headers.get("content-type"))
-        async for data in self._received(max_bytes, min_bytes_per_second):
-            for piece in self._bytes_of_file(body.parse(data)):
-                size += len(piece)
-                if size > max_bytes:
-                    raise TooLarge(max_bytes)
-                yield piece
-        if not body.complete:
-            raise BadMultipart(f"The multipart body ends before its closing boundary; {ACCEPTED}.")
+        async for part in self._form.parts(max_bytes, min_bytes_per_second):
+            if isinstance(part, PartHeaders):
+                self._enter(part)
+                continue
+            size += len(part)
+            if size > max_bytes:
+                raise TooLarge(max_bytes)
+            yield part
         if not self.filename:
             raise WrongForm(f"The form has no file in a field '{FIELD}'; {ACCEPTED}.")
         if size == 0:
             raise WrongForm(f"The file is empty; {ACCEPTED} and at least one byte.")
+
+    def _enter(self, headers: PartHeaders) -> None:
+        """Begin the file: take its name and type."""
+        if self.filename:
+            raise WrongForm(f"The form has more than one '{FIELD}'; {ACCEPTED}.")
+        self.filename, self.media_type = headers.name_and_type()
+
+
+class OneOfSeveral:
+    """One of the parts named `file` of a request that has several, to be read before the next one."""
+
+    def __init__(self, headers: PartHeaders, parts: "_Lookahead") -> None:
+        self._headers = headers
+        self._parts = parts
+        self.filename = ""
+        self.media_type = _DEFAULT_TYPE
+
+    async def chunks(self, max_bytes: int, _min_bytes_per_second: int = 0) -> AsyncIterator[bytes]:
+        """Yield the file's bytes as they arrive; raises Problem as MultipartFile does, for this file."""
+        self.filename, self.media_type = self._headers.name_and_type()
+        size = 0
+        async for part in self._parts.until_headers():
+            size += len(part)
+            if size > max_bytes:
+                raise TooLarge(max_bytes)
+            yield part
+        if size == 0:
+            raise WrongForm(f"The file is empty; {ACCEPTED} and at least one byte.")
+
+
+class MultipartFiles:
+    """All parts named `file` of a request, one after the other."""
+
+    def __init__(self, request: Request) -> None:
+        self._form = _Form(request)
+
+    async def files(self, max_bytes: int, min_bytes_per_second: int) -> AsyncIterator[OneOfSeveral]:
+        """Yield each file when its headers are there; what of it is not read is passed over.
+
+        Raises Problem: 400 malformed or cut short, 408 slower than allowed, 413 a body of more than `max_bytes`, 415 not multipart.
+        """
+        parts = _Lookahead(self._form.parts(max_bytes, min_bytes_per_second))
+        while headers := await parts.next_headers():
+            yield OneOfSeveral(headers, parts)
+
+
+class _Lookahead:
+    """Goes through the parts of a form, file by file."""
+
+    def __init__(self, parts: AsyncIterator[PartHeaders | bytes]) -> None:
+        self._parts = parts
+        self._next: PartHeaders | None = None
+
+    async def next_headers(self) -> PartHeaders | None:
+        """Return the headers of the next file, None at the end."""
+        async for _ in self.until_headers():
+            pass
+        found, self._next = self._next, None
+        return found
+
+    async def until_headers(self) -> AsyncIterator[bytes]:
+        """Yield the bytes that come before the next file's headers."""
+        while self._next is None and (part := await anext(self._parts, None)) is not None:
+            if isinstance(part, bytes):
+                yield part
+            else:
+                self._next = part
+
+
+class _Form:
+    """The body of a request, as the headers of its files and their bytes; other fields are passed over."""
+
+    def __init__(self, request: Request) -> None:
+        self._request = request
+
+    async def parts(self, max_bytes: int, min_bytes_per_second: int) -> AsyncIterator[PartHeaders | bytes]:
+        """Yield what is a file's, as it arrives; raises Problem (400, 408, 413, 415) for the body."""
+        body = _Body(self._request.headers.get("content-type"))
+        inside = False
+        async for data in self._received(max_bytes, min_bytes_per_second):
+            for part in body.parse(data):
+                if isinstance(part, PartHeaders):
+                    inside = part.of_a_file
+                if inside:
+                    yield part
+        if not body.complete:
+            raise BadMultipart(f"The multipart body ends before its closing boundary; {ACCEPTED}.")
 
     async def _received(self, max_bytes: int, min_bytes_per_second: int) -> AsyncIterator[bytes]:
         """Yield the body as it arrives; other fields are not kept, and yet they are not endless."""
@@ -100,30 +202,11 @@ class MultipartFile:
                 raise TooSlow(min_bytes_per_second)
             yield data
 
-    def _bytes_of_file(self, parts: list[dict[str, str] | bytes]) -> Iterator[bytes]:
-        """Yield what belongs to the file, and skip any other field."""
-        for part in parts:
-            if isinstance(part, dict):
-                self._enter(part)
-            elif self._inside:
-                yield part
-
     def _refuse_declared_length(self, max_bytes: int) -> None:
         """Refuse a body that says it is too large before any of it is read."""
         declared = self._request.headers.get("content-length", "")
         if declared.isdecimal() and int(declared) > max_bytes + MULTIPART_ENVELOPE_BYTES:
             raise TooLarge(max_bytes)
-
-    def _enter(self, headers: dict[str, str]) -> None:
-        """Begin a part: take the name and the type when it is the file."""
-        _, options = parse_options_header(headers.get("content-disposition"))
-        self._inside = options.get(b"name") == FIELD.encode()
-        if not self._inside:
-            return
-        if self.filename:
-            raise WrongForm(f"The form has more than one '{FIELD}'; {ACCEPTED}.")
-        self.filename = safe_filename(options.get(b"filename", b"").decode("utf-8", "replace"))
-        self.media_type = _media_type(headers.get("content-type", ""), self.filename)
 
 
 class _Body:
@@ -131,7 +214,7 @@ class _Body:
 
     def __init__(self, content_type: str | None) -> None:
         self.complete = False
-        self._found: list[dict[str, str] | bytes] = []
+        self._found: list[PartHeaders | bytes] = []
         self._headers: dict[str, str] = {}
         self._name = b""
         self._value = b""
@@ -142,13 +225,13 @@ class _Body:
                 "on_header_field": self._on_header_field,
                 "on_header_value": self._on_header_value,
                 "on_header_end": self._on_header_end,
-                "on_headers_finished": lambda: self._found.append(dict(self._headers)),
+                "on_headers_finished": lambda: self._found.append(PartHeaders(self._headers)),
                 "on_part_data": lambda data, start, end: self._found.append(data[start:end]),
                 "on_end": self._on_end,
             },
         )
 
-    def parse(self, data: bytes) -> list[dict[str, str] | bytes]:
+    def parse(self, data: bytes) -> list[PartHeaders | bytes]:
         """Return what this piece of the body holds."""
         try:
             self._parser.write(data)

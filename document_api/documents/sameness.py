@@ -38,6 +38,10 @@ class Sameness:
         request = headers.get(REQUEST_HEADER)
         return cls._of("request", request) if request else None
 
+    def of_file_number(self, number: int) -> "Sameness":
+        """Return what all tries of one file of a request with several have in common."""
+        return self._of("number", f"{self.digest}:{number}")
+
     @classmethod
     def of_file(cls, storage_key: str) -> Self:
         """Return what only the same file has: no other upload is the same."""

@@ -1,9 +1,19 @@
 """What clients see of a document, and what the data store is told."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from enum import StrEnum
+from typing import Annotated, Any, Final
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from document_api.summaries import SummarySource
-from observability.fields import Timestamp
+from observability.fields import StoredText, Timestamp
+
+MAX_TAGS: Final = 32
+SEARCHED_CHARS: Final = 100_000
+_TAG_NAME: Final = "[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"
+TagName = Annotated[str, Field(pattern=f"^{_TAG_NAME}$")]
+TagValue = Annotated[StoredText, Field(min_length=1, max_length=256)]
+Tag = Annotated[StoredText, Field(pattern=f"^{_TAG_NAME}:.{{1,256}}$", examples=["year:2026"])]
 
 
 class Document(BaseModel):
@@ -23,6 +33,10 @@ class Document(BaseModel):
     summary_reason: str | None = Field(
         description="Why there is no summary, or why the model did not write it"
     )
+    # With defaults: a data store that is not yet this version does not say them.
+    version: int = Field(1, description="1, and one more with each new version", examples=[1])
+    tags: dict[str, str] = Field(default_factory=dict, examples=[{"year": "2026"}])
+    deleted_at: Timestamp | None = Field(None, description="When it was deleted; null: it is not")
 
 
 class Recorded(Document):
@@ -40,6 +54,23 @@ class UploadResponse(BaseModel):
     metadata: Document
 
 
+class UploadResult(BaseModel):
+    """What became of one file of several: its document, or the problem."""
+
+    filename: str
+    status: int = Field(description="As if it had been sent alone", examples=[200])
+    document: Document | None
+    repeated: bool = Field(description="An earlier upload that is the same has made the document")
+    problem: dict[str, Any] | None = Field(description="RFC 9457; null where the file is stored")
+
+
+class UploadResults(BaseModel):
+    """Answer to several files, in their order."""
+
+    client_id: str
+    results: list[UploadResult]
+
+
 class NewDocument(BaseModel):
     """A document whose bytes are safe and whose metadata is to be recorded."""
 
@@ -52,3 +83,85 @@ class NewDocument(BaseModel):
     summary_source: SummarySource
     summary_reason: str | None
     idempotency_digest: str
+    text: str = Field(max_length=SEARCHED_CHARS)  # what is searched
+
+
+class TagChange(BaseModel):
+    """Tags to set; null takes one away (JSON Merge Patch, RFC 7396)."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    tags: dict[TagName, TagValue | None] = Field(
+        min_length=1, max_length=MAX_TAGS, examples=[{"year": "2026", "draft": None}]
+    )
+
+
+class Order(StrEnum):
+    """What a list begins with."""
+
+    NEWEST = "newest"
+    OLDEST = "oldest"
+    NAME = "name"
+
+
+class _Page(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    limit: int = Field(50, ge=1, le=200, description="Documents of a page")
+    cursor: StoredText | None = Field(None, max_length=2000, description="`next` of the page before")
+
+
+class ListedDocuments(_Page):
+    """Which documents, and in which order."""
+
+    order: Order = Field(Order.NEWEST, description="What the list begins with")
+    deleted: bool = Field(False, description="Those that are deleted and can be restored")
+    file_type: StoredText | None = Field(None, max_length=255, examples=["text/plain"])
+    name: StoredText | None = Field(
+        None, min_length=1, max_length=255, description="A part of the name, in any case"
+    )
+    uploaded_from: AwareDatetime | None = Field(None, examples=["2026-01-01T00:00:00Z"])
+    uploaded_before: AwareDatetime | None = Field(None, examples=["2027-01-01T00:00:00Z"])
+    tag: list[Tag] = Field(
+        default_factory=list, max_length=MAX_TAGS, description="name:value; several: all of them"
+    )
+
+
+class SearchedDocuments(_Page):
+    """What is searched for."""
+
+    q: StoredText = Field(
+        min_length=1,
+        max_length=1000,
+        description='Words that must all be in the name or the text; "in quotes" beside one another, OR either, -not',
+        examples=['report "third quarter" -draft'],
+    )
+
+
+class DocumentList(BaseModel):
+    """A page of documents; `next` is the cursor of the page that follows, null where none does."""
+
+    documents: list[Document]
+    next: str | None
+
+
+class FoundDocument(BaseModel):
+    """A document that was found, how well it fits, and where: `highlights` are places in the excerpt, in characters."""
+
+    document: Document
+    rank: float
+    excerpt: str = Field(examples=["A quiet report about robins"])
+    highlights: list[tuple[int, int]] = Field(examples=[[[8, 14]]])
+
+
+class FoundList(BaseModel):
+    """A page of what was found, the best first; `next` as in a list."""
+
+    found: list[FoundDocument]
+    next: str | None
+
+
+class Versions(BaseModel):
+    """What a document is and was, the newest first."""
+
+    versions: list[Document]

@@ -9,12 +9,12 @@ from typing import Final
 
 from opentelemetry import trace
 
-from access.audit import ANONYMOUS, Action
-from document_api.documents.multipart import MultipartFile
+from access.audit import Action, audited
+from document_api.documents.multipart import MultipartFile, OneOfSeveral
 from document_api.documents.sameness import Sameness
-from document_api.documents.schemas import Document, NewDocument, Recorded
+from document_api.documents.schemas import SEARCHED_CHARS, Document, NewDocument
 from document_api.documents.storage import BACKEND, FileStorage, IncomingFile
-from document_api.documents.store_client import OutcomeUnknown, OverALimit, StoreClient
+from document_api.documents.store_client import Created, OutcomeUnknown, OverALimit, StoreClient
 from document_api.identity.limits import TenantLimits, Work
 from document_api.labels import BoundedLabel, media_type_label
 from document_api.scan import Scanner
@@ -24,11 +24,14 @@ from document_api.text import ReadText
 from document_api.text.reader import BEGINNING_BYTES, TextReader
 from document_api.turns import LONGEST_WAIT_SECONDS
 from observability import Problem, Telemetry, Unavailable, current_actor
-from observability.signals import Attribute, Span
+from observability.signals import Attribute, DocumentChange, Span
 
 logger = logging.getLogger(__name__)
 
 SUMMARIZER_FAILED: Final = "summarizer_failed"
+
+
+IncomingUpload = MultipartFile | OneOfSeveral
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +75,21 @@ class DocumentService:
         self._limits = limits
         self._client_label = client_label
 
-    async def upload(self, client_id: str, upload: MultipartFile, sameness: Sameness | None) -> Uploaded:
+    async def upload(
+        self,
+        client_id: str,
+        upload: IncomingUpload,
+        sameness: Sameness | None,
+        *,
+        version_of: int | None = None,
+    ) -> Uploaded:
         """Keep the bytes, summarise the text, record the metadata; a refusal or failure leaves nothing behind.
 
-        An upload that is the same as an earlier one gives that one's document, and its own bytes go.
+        It is a new document, or a new version of one. An upload that is the same as an earlier one gives what that one has
+        made; its bytes go, as those of a document that the client has stored already.
 
-        Raises Problem: 400, 413, 415, 422 for what was sent, 429 for too much of it, 502, 503 or 504 for the data store.
+        Raises Problem: 400, 413, 415, 422 for what was sent, 404 where there is no document of which it could be a version,
+        429 for too much of it, 502, 503 or 504 for the data store.
         """
         with self._telemetry.step(Span.UPLOAD_DOCUMENT, outcome=True) as step:
             self._store.refuse_if_open()
@@ -86,11 +98,10 @@ class DocumentService:
                 summary = await self._summarize(text)
                 new = _record(upload, file, text, summary, sameness)
                 async with self._limits.turn(client_id, Work.RECORD):
-                    document = await self._store_metadata(client_id, file, new)
-            step.set(Attribute.DOCUMENT_ID, document.id)
-            repeated = document.storage_key != file.key
-            self._report(document, step.elapsed(), repeated=repeated)
-        return Uploaded(document, repeated=repeated)
+                    created = await self._store_metadata(client_id, file, new, version_of)
+            step.set(Attribute.DOCUMENT_ID, created.document.id)
+            self._report(created, step.elapsed())
+        return Uploaded(created.document, repeated=created.repeated)
 
     async def retrieve(self, client_id: str, document_id: int) -> Document:
         """Return a document of this client; raises NotFound, or Problem for the data store."""
@@ -99,12 +110,12 @@ class DocumentService:
                 document = await self._store.find(client_id, document_id)
             step.set(Attribute.DOCUMENT_ID, document.id)  # one that is not there may be any number: a card's
             if current_actor() is not None:
-                context = _audited(Action.DOCUMENT_READ, document_id)
+                context = audited(Action.DOCUMENT_READ, document_id)
                 logger.info("Document read", extra={"context_data": context})
         return document
 
     async def _process_file(
-        self, client_id: str, upload: MultipartFile, file: IncomingFile, deadline: asyncio.Timeout
+        self, client_id: str, upload: IncomingUpload, file: IncomingFile, deadline: asyncio.Timeout
     ) -> ReadText:
         """Bring the bytes to disk and return what they are and say; they come before the deadline runs."""
         with self._telemetry.step(Span.FILE_PROCESSING) as step:
@@ -127,7 +138,7 @@ class DocumentService:
             step.set(Attribute.SUMMARY_INPUT_CHARS, len(self._summarised(text)))
         return text
 
-    async def _read(self, upload: MultipartFile, file: IncomingFile) -> bytearray:
+    async def _read(self, upload: IncomingUpload, file: IncomingFile) -> bytearray:
         """Take the document in, and return its beginning."""
         beginning = bytearray()
         with self._telemetry.step(Span.FILE_READ) as step:
@@ -174,13 +185,16 @@ class DocumentService:
             logger.exception("The summarizer failed")
             return Summary(None, SummarySource.NONE, SUMMARIZER_FAILED)
 
-    async def _store_metadata(self, client_id: str, file: IncomingFile, new: NewDocument) -> Recorded:
-        with self._telemetry.step(Span.STORE_METADATA, {Attribute.DATABASE_OPERATION: "INSERT"}):
+    async def _store_metadata(
+        self, client_id: str, file: IncomingFile, new: NewDocument, version_of: int | None
+    ) -> Created:
+        operation = "INSERT" if version_of is None else "UPDATE"
+        with self._telemetry.step(Span.STORE_METADATA, {Attribute.DATABASE_OPERATION: operation}):
             # From here on the row may be there, whatever happens to this task: bytes without a row are harmless, a
             # row without bytes is a broken promise.
             file.keep()
             try:
-                document = await self._store.create(client_id, new)
+                created = await self._store.create(client_id, new, version_of=version_of)
             except OutcomeUnknown:
                 raise
             except Problem as error:
@@ -190,28 +204,36 @@ class DocumentService:
                     )
                 file.drop()
                 raise
-            if document.storage_key == file.key:
+            if created.document.storage_key == file.key:
                 file.confirm()
             else:
-                file.drop()
-            return document
+                file.drop()  # the client has stored these bytes before
+            return created
 
-    def _report(self, document: Recorded, seconds: float, *, repeated: bool) -> None:
+    def _report(self, created: Created, seconds: float) -> None:
+        document = created.document
         file_type = media_type_label(document.file_type)
-        if repeated:
+        if created.repeated:
             logger.info(
                 "Upload repeated",
                 extra={"context_data": {"document_id": document.id, "duration": round(seconds, 6)}},
             )
             return
         metrics = self._telemetry.metrics
-        metrics.documents_uploaded(1, client=self._client_label.of(document.client_id), file_type=file_type)
+        client = self._client_label.of(document.client_id)
+        if document.version == 1:
+            metrics.documents_uploaded(1, client=client, file_type=file_type)
+        else:
+            metrics.document_changes(1, client=client, change=DocumentChange.VERSION_ADDED)
         metrics.document_size(document.file_size, file_type=file_type)
         logger.info(
             "Document uploaded",
             extra={
                 "context_data": {
-                    **_audited(Action.DOCUMENT_CREATE, document.id),
+                    **audited(
+                        Action.DOCUMENT_CREATE if document.version == 1 else Action.DOCUMENT_ADD_VERSION,
+                        document.id,
+                    ),
                     "file_size": document.file_size,
                     "file_type": file_type,
                     "summary_source": document.summary_source,
@@ -222,7 +244,7 @@ class DocumentService:
 
 
 def _record(
-    upload: MultipartFile, file: IncomingFile, text: ReadText, summary: Summary, sameness: Sameness | None
+    upload: IncomingUpload, file: IncomingFile, text: ReadText, summary: Summary, sameness: Sameness | None
 ) -> NewDocument:
     return NewDocument(
         filename=upload.filename,
@@ -235,6 +257,7 @@ def _record(
         summary_reason=summary.reason,
         # Always one: whoever gets no answer from the data store may ask it again.
         idempotency_digest=(sameness or Sameness.of_file(file.key)).digest,
+        text=text.content[:SEARCHED_CHARS],
     )
 
 
@@ -250,8 +273,3 @@ async def _ending(file: IncomingFile) -> AsyncIterator[asyncio.Timeout]:
                 "The document was not recorded in time: look whether it was stored before you try again."
             ) from error
         raise Unavailable("The document could not be stored in time; try again.") from error
-
-
-def _audited(action: Action, document_id: int) -> dict[str, object]:
-    """Return what a log record says of who did what, as the audit log does."""
-    return {"action": action.value, "actor": current_actor() or ANONYMOUS, "document_id": document_id}

@@ -97,6 +97,10 @@ class FileStorage:
             (self._documents / leftover.key).unlink(missing_ok=True)
         leftover.path.unlink(missing_ok=True)  # last: until then it is found again
 
+    def remove(self, key: str) -> None:
+        """Remove the bytes of a document; those that are not there are removed already. Raises OSError."""
+        (self._documents / key).unlink(missing_ok=True)
+
     def receive(self, client_id: str) -> "IncomingFile":
         """Return a file to write a new document of this client into."""
         return IncomingFile(

@@ -8,7 +8,8 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Final, Literal
+from typing import Any, Final, Literal
+from urllib.parse import urlencode
 
 from opentelemetry.semconv.attributes import http_attributes, server_attributes, url_attributes
 from opentelemetry.trace import SpanKind
@@ -22,7 +23,13 @@ from document_api.documents.schemas import Document, NewDocument, Recorded
 from document_api.http import Answer, HttpClient, Lack, NoAnswer
 from document_api.retries import RetryBudget, pause_seconds
 from observability import NotFound, Problem, Telemetry, Unavailable, current_actor, outgoing_headers
-from observability.signals import DATA_STORE_CIRCUIT, KNOWN_STORAGE_KEYS_ROUTE, HealthStatus
+from observability.signals import (
+    DATA_STORE_CIRCUIT,
+    FORGOTTEN_STORAGE_KEYS_ROUTE,
+    KNOWN_STORAGE_KEYS_ROUTE,
+    REMOVED_STORAGE_KEYS_ROUTE,
+    HealthStatus,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -62,6 +69,14 @@ class Known:
 
     user: User | None
     fresh_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    """A document that is recorded, and whether an earlier upload that is the same had made it."""
+
+    document: Recorded
+    repeated: bool
 
 
 class _KeyReused(BaseModel):
@@ -127,28 +142,33 @@ class StoreClient:
         telemetry.metrics.observe(DATA_STORE_CIRCUIT, self._states)
         self._authorization = {"Authorization": f"Bearer {token}"} if token is not None else {}
 
-    async def create(self, client_id: str, document: NewDocument) -> Recorded:
-        """Record the metadata of a document, or return the one that the same upload has made before.
+    async def create(
+        self, client_id: str, document: NewDocument, *, version_of: int | None = None
+    ) -> Created:
+        """Record the metadata of a document, or of a new version of one; what the same upload has made before is returned.
 
-        Raises OutcomeUnknown when it may have been recorded or not, Problem (422) for another document under its digest.
+        Raises OutcomeUnknown when it may have been recorded or not, Problem (422) for another document under its digest,
+        NotFound where there is no document of which this could be a version.
         """
-        answer = await self._send(
+        path, told = told_path(client_id, version_of)
+        what = "" if version_of is None else "/versions"
+        answer = await self.send(
             "POST",
-            f"/clients/{client_id}/documents",
+            f"{path}{what}",
             document.model_dump_json().encode(),
+            told=f"{told}{what}",
             repeatable=True,  # the digest makes it one document
         )
         try:
-            return Recorded.model_validate_json(answer.body)
+            recorded = Recorded.model_validate_json(answer.body)
         except ValueError as error:
             raise OutcomeUnknown(_NOT_A_DOCUMENT, status=502) from error
+        return Created(recorded, repeated=answer.status == HTTPStatus.OK)
 
     async def find(self, client_id: str, document_id: int) -> Document:
         """Return a document of this client."""
-        path = f"/clients/{client_id}/documents/"
-        # A number as long as a card's may be one, and is told nowhere.
-        told = document_id if document_id < _LONGEST_TOLD else "{doc_id}"
-        answer = await self._send("GET", f"{path}{document_id}", told=f"{path}{told}")
+        path, told = told_path(client_id, document_id)
+        answer = await self.send("GET", path, told=told)
         try:
             return Document.model_validate_json(answer.body)
         except ValueError as error:
@@ -156,11 +176,22 @@ class StoreClient:
 
     async def known_storage_keys(self, keys: Sequence[str]) -> frozenset[str]:
         """Return those of these names of bytes that a document of any client has."""
-        answer = await self._send(
-            "POST", KNOWN_STORAGE_KEYS_ROUTE, json.dumps({"keys": keys}).encode(), repeatable=True
-        )
+        return frozenset(await self._storage_keys(KNOWN_STORAGE_KEYS_ROUTE, keys))
+
+    async def removed_storage_keys(self) -> list[str]:
+        """Let what was deleted long enough ago be purged, and return the names of bytes that no document has any more."""
+        return await self._storage_keys(REMOVED_STORAGE_KEYS_ROUTE, None)
+
+    async def forget_storage_keys(self, keys: Sequence[str]) -> None:
+        """Note that these bytes are removed."""
+        body = json.dumps({"keys": keys}).encode()
+        await self.send("POST", FORGOTTEN_STORAGE_KEYS_ROUTE, body, repeatable=True)
+
+    async def _storage_keys(self, path: str, asked: Sequence[str] | None) -> list[str]:
+        body = json.dumps({"keys": asked}).encode() if asked is not None else None
+        answer = await self.send("POST", path, body, repeatable=True)
         try:
-            return frozenset(_StorageKeys.model_validate_json(answer.body).keys)
+            return _StorageKeys.model_validate_json(answer.body).keys
         except ValueError as error:
             raise Problem(
                 "The data store answered something that is no list of names.", status=502
@@ -176,7 +207,7 @@ class StoreClient:
 
     async def _principal(self, path: str, body: Mapping[str, str]) -> Known:
         try:
-            answer = await self._send(
+            answer = await self.send(
                 "POST",
                 path,
                 json.dumps(body).encode(),
@@ -209,22 +240,26 @@ class StoreClient:
         except CircuitOpenError as error:
             raise self._refusal(error) from error
 
-    async def _send(
+    async def send(
         self,
         method: str,
         path: str,
         body: bytes | None = None,
         *,
         expected: int | None = None,
+        parameters: Mapping[str, Any] | None = None,
         told: str | None = None,
         repeatable: bool = False,
     ) -> Answer:
         """Send a request, unless the circuit is open, and again where that is safe; what is `repeatable` may be done twice.
 
-        `told` is recorded in the path's place. Raises Problem for an answer that is no success, unless it has the
+        `told` is recorded in the path's place, and query parameters never are. Raises Problem for an answer that is no success, unless it has the
         status that is expected.
         """
-        request = _Request(method, path, told or path, body, expected, repeatable or method == "GET")
+        query = f"?{urlencode(parameters, doseq=True)}" if parameters else ""
+        request = _Request(
+            method, f"{path}{query}", told or path, body, expected, repeatable or method == "GET"
+        )
         try:
             with self._circuit.passing():
                 return await self._attempts(request)
@@ -311,6 +346,16 @@ class StoreClient:
         """Return the circuit's state as a gauge: 1 for the one that it has."""
         now = self._circuit.state
         return [(float(state is now), {"state": state.value}) for state in _STATES]
+
+
+def told_path(client_id: str, document_id: int | None) -> tuple[str, str]:
+    """Return the path of a document, or of all, and what is recorded of it."""
+    documents = f"/clients/{client_id}/documents"
+    if document_id is None:
+        return documents, documents
+    # A number as long as a card's may be one, and is told nowhere.
+    told = document_id if document_id < _LONGEST_TOLD else "{doc_id}"
+    return f"{documents}/{document_id}", f"{documents}/{told}"
 
 
 def _lack(problem: Exception) -> Lack | None:

@@ -3,10 +3,10 @@
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from anyio.to_thread import run_sync
 
@@ -41,6 +41,18 @@ class Sweeper:
                 swept += await self._settle(batch)
         return swept
 
+    async def remove_contents(self) -> int:
+        """Remove the bytes that no document has any more and return how many; raises as `sweep` does."""
+        removed = 0
+        with self._telemetry.step(Span.REMOVE_CONTENTS, outcome=True):
+            while keys := await self._store.removed_storage_keys():
+                for key in keys:
+                    await run_sync(self._storage.remove, key)
+                await self._store.forget_storage_keys(keys)
+                self._telemetry.metrics.contents_removed(len(keys))
+                removed += len(keys)
+        return removed
+
     async def _settle(self, batch: Sequence[Leftover]) -> Counter[Swept]:
         keys = [leftover.key for leftover in batch if leftover.key is not None]
         known = await self._store.known_storage_keys(keys) if keys else frozenset()
@@ -67,22 +79,32 @@ async def swept(sweeper: Sweeper, *, every_seconds: float) -> AsyncIterator[None
 
 
 async def _again_and_again(sweeper: Sweeper, every_seconds: float) -> None:
+    await _tried(_sweep(sweeper))
     while True:
-        await _once(sweeper)
         await asyncio.sleep(every_seconds)
+        await _tried(_sweep(sweeper))
+        await _tried(_remove_contents(sweeper))
 
 
-async def _once(sweeper: Sweeper) -> None:
-    """Sweep, and say what came of it under an ID of its own; what cannot be settled now is found again next time."""
+async def _tried(work: Coroutine[Any, Any, None]) -> None:
+    """Do it under an ID of its own; what cannot be done now is found again next time."""
     enter_request(RequestContext(accept_correlation_id(None)))
     try:
-        swept = await sweeper.sweep()
+        await work
     except (OSError, Problem) as error:
-        logger.warning("Leftovers of the storage could not be swept: %s", error)
-        return
+        logger.warning("The storage could not be swept: %s", error)
     except Exception:
-        logger.exception("Leftovers of the storage could not be swept")
-        return
+        logger.exception("The storage could not be swept")
+
+
+async def _sweep(sweeper: Sweeper) -> None:
+    swept = await sweeper.sweep()
     if swept:
         counts = {outcome.value: swept[outcome] for outcome in Swept}
         logger.info("Leftovers of the storage swept", extra={"context_data": counts})
+
+
+async def _remove_contents(sweeper: Sweeper) -> None:
+    removed = await sweeper.remove_contents()
+    if removed:
+        logger.info("Contents without a document removed", extra={"context_data": {"removed": removed}})

@@ -73,6 +73,14 @@ RECORDS: Final = (
         has=_context(*Swept) | {Attribute.CORRELATION_ID},
     ),
     _record(
+        *("document changed", (Source.DOCUMENT_API,), "Document (changed|deleted|restored|purged)", "INFO"),
+        has=_OF_A_TENANT | _AUDITED | _context("document_id"),
+    ),
+    _record(
+        *("contents removed", (Source.DOCUMENT_API,), "Contents without a document removed", "INFO"),
+        has=_context("removed") | {Attribute.CORRELATION_ID},
+    ),
+    _record(
         *("document read", (Source.DOCUMENT_API,), "Document read", "INFO"),
         has=_OF_A_TENANT | _AUDITED | _context("document_id"),
     ),

@@ -16,12 +16,20 @@ from opentelemetry.semconv.attributes import url_attributes as url
 from opentelemetry.semconv.attributes.error_attributes import ERROR_TYPE
 
 from observability.signals import (
+    BULK_UPLOAD_ROUTE,
+    CONTENT_ROUTE,
     DOCUMENT_ROUTE,
+    FORGOTTEN_STORAGE_KEYS_ROUTE,
     KNOWN_STORAGE_KEYS_ROUTE,
     PRINCIPAL_BY_KEY_ROUTE,
     PRINCIPAL_BY_SUBJECT_ROUTE,
+    PURGE_ROUTE,
     RECORDS_ROUTE,
+    REMOVED_STORAGE_KEYS_ROUTE,
+    RESTORE_ROUTE,
+    SEARCH_ROUTE,
     UPLOAD_ROUTE,
+    VERSIONS_ROUTE,
     Attribute,
     Span,
 )
@@ -121,6 +129,7 @@ _PROCESSED: Final = (
 )
 # Of steps that also find out whose request it is.
 _BEFORE_THE_TENANT: Final = (Attribute.CORRELATION_ID,)
+_CHANGES: Final = (Span.CHANGE_DOCUMENT, Span.DELETE_DOCUMENT, Span.RESTORE_DOCUMENT, Span.PURGE_DOCUMENT)
 _API: Final = Source.DOCUMENT_API
 _STORE: Final = Source.DATA_STORE
 
@@ -169,16 +178,33 @@ SPANS: Final = (
         has=(Attribute.OUTCOME,),
         on_success=(Attribute.DOCUMENT_ID,),
     ),
-    # Of no request: what killed processes have left.
-    _span(Span.SWEEP_LEFTOVERS, _API, has=(Attribute.OUTCOME,), identity=_BEFORE_THE_TENANT),
+    *(
+        _span(name, _API, REQUEST_SPAN, has=(Attribute.OUTCOME,), on_success=(Attribute.DOCUMENT_COUNT,))
+        for name in (Span.LIST_DOCUMENTS, Span.SEARCH_DOCUMENTS)
+    ),
+    _span(
+        *(Span.LIST_VERSIONS, _API, REQUEST_SPAN),
+        has=(Attribute.OUTCOME,),
+        on_success=(Attribute.DOCUMENT_ID, Attribute.DOCUMENT_COUNT),
+    ),
+    *(
+        _span(name, _API, REQUEST_SPAN, has=(Attribute.OUTCOME,), on_success=(Attribute.DOCUMENT_ID,))
+        for name in _CHANGES
+    ),
+    # Of no request: what killed processes have left, and what no document has any more.
+    *(
+        _span(name, _API, has=(Attribute.OUTCOME,), identity=_BEFORE_THE_TENANT)
+        for name in (Span.SWEEP_LEFTOVERS, Span.REMOVE_CONTENTS)
+    ),
     _span(
         *(
             CALL_SPAN,
             _API,
             Span.AUTHENTICATE,
             Span.STORE_METADATA,
-            Span.RETRIEVE_DOCUMENT,
-            Span.SWEEP_LEFTOVERS,
+            *(Span.RETRIEVE_DOCUMENT, Span.LIST_DOCUMENTS, Span.SEARCH_DOCUMENTS, Span.LIST_VERSIONS),
+            *_CHANGES,
+            *(Span.SWEEP_LEFTOVERS, Span.REMOVE_CONTENTS),
         ),
         kind=Kind.CLIENT,
         has=_CALL,
@@ -206,7 +232,26 @@ SPANS: Final = (
 ENDPOINTS: Final = frozenset(
     {
         (_API, "PUT", UPLOAD_ROUTE),
+        (_API, "PUT", BULK_UPLOAD_ROUTE),
         (_API, "GET", DOCUMENT_ROUTE),
+        (_API, "GET", RECORDS_ROUTE),
+        (_API, "GET", SEARCH_ROUTE),
+        (_API, "GET", VERSIONS_ROUTE),
+        (_API, "PUT", CONTENT_ROUTE),
+        (_API, "PATCH", DOCUMENT_ROUTE),
+        (_API, "DELETE", DOCUMENT_ROUTE),
+        (_API, "POST", RESTORE_ROUTE),
+        (_API, "POST", PURGE_ROUTE),
+        (_STORE, "GET", RECORDS_ROUTE),
+        (_STORE, "GET", SEARCH_ROUTE),
+        (_STORE, "GET", VERSIONS_ROUTE),
+        (_STORE, "POST", VERSIONS_ROUTE),
+        (_STORE, "PATCH", DOCUMENT_ROUTE),
+        (_STORE, "DELETE", DOCUMENT_ROUTE),
+        (_STORE, "POST", RESTORE_ROUTE),
+        (_STORE, "POST", PURGE_ROUTE),
+        (_STORE, "POST", REMOVED_STORAGE_KEYS_ROUTE),
+        (_STORE, "POST", FORGOTTEN_STORAGE_KEYS_ROUTE),
         (_STORE, "POST", RECORDS_ROUTE),
         (_STORE, "GET", DOCUMENT_ROUTE),
         (_STORE, "POST", PRINCIPAL_BY_KEY_ROUTE),

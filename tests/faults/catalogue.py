@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -25,10 +24,10 @@ from local_stack.state import State
 from tests.e2e import faults
 from tests.e2e.conftest import RunningStack
 from tests.faults import clock
-from tests.waiting import eventually
 
 CHECKOUT: Final = Path(__file__).parents[2]
 _AWAY_SECONDS: Final = 20
+_RESTART_SECONDS: Final = 120.0
 _FLOOD_A_SECOND: Final = 900  # some three times what two cores can do
 _SLOW_CLIENTS: Final = 40
 _END_OTHERS: Final = (
@@ -274,17 +273,10 @@ def _byte_by_byte(stack: RunningStack) -> Iterator[None]:
 
 @contextmanager
 def _rolling_restart(stack: RunningStack) -> Iterator[None]:
-    """End each service as its supervisor does, one after the other, once the one before is back."""
-    for url in (*stack.endpoints["document_api"], stack.endpoints["data_store"]):
-        faults.restart(url)
-        eventually(partial(_healthy, url), f"{url} is healthy", seconds=60)
+    """Restart the services as the command does that is there for it."""
+    done = stack.run(sys.executable, "-m", "local_stack", "restart", seconds=_RESTART_SECONDS)
+    assert done.returncode == 0, done.stderr
     yield
-
-
-def _healthy(url: str) -> bool:
-    with suppress(httpx.TransportError):
-        return httpx.get(f"{url}/health", timeout=5, trust_env=False).status_code == httpx.codes.OK
-    return False
 
 
 FAULTS: Final = (

@@ -60,10 +60,10 @@ class System:
         }
         return {**dict(zip(TABLES, digests, strict=True)), "files": files}
 
-    def upload(self, headers: Headers, client: str = OWN, **more: Any) -> httpx.Response:
-        """Upload a document for a client."""
+    def upload(self, headers: Headers, client: str = OWN, path: str = "", **more: Any) -> httpx.Response:
+        """Upload a document for a client, or to another path."""
         return self.api.put(
-            f"/clients/{client}/upload-document",
+            path or f"/clients/{client}/upload-document",
             headers=headers,
             **{"files": {"file": ("note.txt", TEXT, "text/plain")}, **more},
         )

@@ -47,7 +47,14 @@ def test_a_stored_document_is_answered_with_its_id_and_time(data_store: httpx.Cl
     assert answer.status_code == 201
     record = answer.json()
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", record.pop("upload_timestamp"))
-    assert record == {"id": 1, "client_id": "acme", **DOCUMENT}
+    assert record == {
+        "id": 1,
+        "client_id": "acme",
+        **DOCUMENT,
+        "version": 1,
+        "tags": {},
+        "deleted_at": None,
+    }
 
 
 def test_a_stored_document_is_read_back_as_it_was_answered(data_store: httpx.Client) -> None:
@@ -240,10 +247,10 @@ def test_the_longest_record_fits(data_store: httpx.Client) -> None:
 
 
 def test_a_method_that_is_not_served_is_a_405_that_says_which_are(untouched: Untouched) -> None:
-    """The answer names the allowed method."""
-    answer = untouched.client.delete(f"{DOCUMENTS}/1")
-    assert "GET" in assert_problem(answer, 405)["detail"]
-    assert answer.headers["allow"] == "GET"
+    """All of them, though each is a route of its own."""
+    answer = untouched.client.put(f"{DOCUMENTS}/1")
+    assert "DELETE, GET, PATCH" in assert_problem(answer, 405)["detail"]
+    assert answer.headers["allow"] == "DELETE, GET, PATCH"
 
 
 def test_a_path_that_is_not_served_is_a_404(untouched: Untouched) -> None:

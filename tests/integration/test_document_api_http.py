@@ -101,6 +101,9 @@ def test_an_upload_is_answered_with_exactly_the_promised_keys(api: httpx.Client)
             "summary": TEXT.decode(),
             "summary_source": "extractive",
             "summary_reason": None,
+            "version": 1,
+            "tags": {},
+            "deleted_at": None,
         },
     }
 

@@ -16,7 +16,7 @@ from tests.telemetry_spy import spied_telemetry
 
 # PostgreSQL prefers to read a smaller table as a whole, and is right.
 COUNT: Final = 20_000
-TABLES: Final = {"document_metadata", "clients"}
+TABLES: Final = {"document_metadata", "document_texts", "document_versions", "clients"}
 # Every plan with what it touched, also of what PostgreSQL itself asks, such as a foreign key's check.
 EXPLAINED: Final = {
     "session_preload_libraries": "auto_explain",
@@ -110,11 +110,44 @@ def test_a_document_that_is_not_the_clients_costs_no_more(filled: Filled, path: 
     assert read(filled.plans("GET", path, status=404)) == {("document_metadata", "Index Scan")}
 
 
+@pytest.mark.parametrize(
+    ("query", "index"),
+    [
+        ("", "ix_document_metadata_listing"),
+        ("?order=oldest&uploaded_from=2020-01-01T00:00:00Z", "ix_document_metadata_listing"),
+        ("?order=name", "ix_document_metadata_by_name"),
+        ("?order=name&tag=a:b&name=7", "ix_document_metadata_by_name"),
+    ],
+)
+def test_a_page_is_read_from_an_index_in_its_order(filled: Filled, query: str, index: str) -> None:
+    """The first one and those after it: nothing is sorted, and nothing is read that comes before."""
+    join = "&" if query else "?"
+    first = filled.client.get(f"/clients/client-17/documents{query}{join}limit=5").json()
+    for cursor in filter(None, ("", first["next"])):
+        after = f"&cursor={cursor}" if cursor else ""
+        path = f"/clients/client-17/documents{query}{join}limit=5{after}"
+        (plan,) = filled.plans("GET", path, status=200)
+        assert "Sort" not in str(plan)
+        assert index in str(plan)
+        if cursor:
+            assert "ROW(" in str(plan["Plan"]["Plans"][0].get("Index Cond", plan["Plan"]["Plans"][0]))
+
+
+def test_words_are_searched_in_the_index(filled: Filled) -> None:
+    """With their tenant: what others have is not looked at."""
+    plans = filled.plans("GET", "/clients/client-17/search?q=fox+document", status=200)
+    assert "ix_document_texts_words" in str(plans)
+    assert ("document_texts", "Seq Scan") not in read(plans)
+
+
 @pytest.mark.parametrize("client", ["client-17", "new-client"])
 def test_a_document_is_stored_without_a_look_through_a_table(filled: Filled, client: str) -> None:
     """The client is found by its index, by the check of the foreign key as well, whether it was there or not."""
     plans = filled.plans("POST", f"/clients/{client}/documents", status=201, body=DOCUMENT)
-    assert read(plans) == {("clients", "Index Scan")}
+    # The other two: whether the client has stored the same bytes before.
+    assert read(plans) == {
+        (table, "Index Scan") for table in ("clients", "document_metadata", "document_versions")
+    }
     # The statement, the check of the foreign key, and the wait for the disk.
     assert {plan["Plan"]["Node Type"] for plan in plans} == {"CTE Scan", "LockRows", "Result"}
 
@@ -127,9 +160,9 @@ def test_the_health_check_reads_no_document(filled: Filled) -> None:
 
 
 def test_a_statement_without_an_index_would_be_seen(filled: Filled) -> None:
-    """The plans of this file are read right: by name a table is looked through."""
+    """The plans of this file are read right: by summary a table is looked through."""
     explained = filled.postgresql.execute(
-        "EXPLAIN (FORMAT JSON) SELECT * FROM document_metadata WHERE filename = 'document-17.txt'",
+        "EXPLAIN (FORMAT JSON) SELECT * FROM document_metadata WHERE summary = 'document-17.txt'",
         database=filled.database,
     )
     assert read(explained[0][0]) == {("document_metadata", "Seq Scan")}

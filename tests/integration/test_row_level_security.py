@@ -19,8 +19,8 @@ from data_store.records.models import metadata
 from tests.integration.conftest import MIGRATED, OWNER, SERVICE, PostgreSQL
 
 ALL: Final = sorted(metadata.tables)
-READABLE: Final = ("clients", "document_metadata")
-TENANT_COLUMN: Final = {"clients": "id", "document_metadata": "client_id"}
+READABLE: Final = ("clients", "document_metadata", "document_versions", "document_texts")
+TENANT_COLUMN: Final = {table: "id" if table == "clients" else "client_id" for table in READABLE}
 DOCUMENT: Final = "client_id, filename, file_size, file_type, sha256, storage_key, summary_source"
 OF: Final = "'{}', '1', 1, 'text/plain', repeat('0', 64), 'key', 'none'"
 FILL: Final = (
@@ -29,6 +29,9 @@ FILL: Final = (
     "INSERT INTO users (client_id, name, email, role, subject) VALUES ('{client}', 'Ann', 'a@{client}.example', 'writer', '{client}-sub')",
     "INSERT INTO api_keys (user_id, prefix, hash) SELECT id, substr(md5('{client}'), 1, 12), sha256('{client}') FROM users WHERE client_id = '{client}'",
     "INSERT INTO audit_log (client_id, actor, action) VALUES ('{client}', 'user:1', 'document.create')",
+    "INSERT INTO document_versions (client_id, document_id, version, filename, file_type, sha256, storage_key, file_size, summary_source, upload_timestamp) SELECT client_id, id, 1, filename, file_type, sha256, '{client}-old', 1, 'none', now() FROM document_metadata WHERE client_id = '{client}'",
+    "INSERT INTO document_texts (client_id, document_id, name, content) SELECT client_id, id, filename, 'secret words' FROM document_metadata WHERE client_id = '{client}'",
+    "INSERT INTO removed_contents (storage_key) VALUES ('{client}-removed')",
 )
 
 
@@ -197,7 +200,12 @@ def test_a_change_that_forgets_its_tenant_changes_only_what_is_the_tenants(
         "UPDATE clients SET disabled_at = NULL",
         "INSERT INTO audit_log (client_id, actor, action, at) VALUES ('acme', 'user:1', 'document.read', '2000-01-01')",
         "UPDATE document_metadata SET client_id = 'other'",
-        "UPDATE document_metadata SET filename = 'mine'",
+        "UPDATE document_metadata SET idempotency_digest = NULL",
+        "UPDATE document_versions SET client_id = 'other'",
+        "UPDATE document_texts SET client_id = 'other'",
+        "INSERT INTO document_texts (client_id, document_id, name, content) VALUES ('other', 2, 'mine', 'mine')",
+        "SELECT content FROM document_texts",
+        "SELECT purge('other', 2, 'user:1', NULL)",
         "MERGE INTO clients USING (SELECT 'other' AS id) AS one ON clients.id = one.id WHEN MATCHED THEN DELETE",
         *(f"DELETE FROM {table}" for table in ALL),
         *(f"TRUNCATE {table} CASCADE" for table in ALL),
@@ -206,7 +214,7 @@ def test_a_change_that_forgets_its_tenant_changes_only_what_is_the_tenants(
         # Tables that the service does not read.
         *(
             f"{form} {table}"
-            for table in ("users", "api_keys", "audit_log")
+            for table in ("users", "api_keys", "audit_log", "removed_contents")
             for form in ("SELECT FROM", "TABLE", "SELECT count(*) FROM")
         ),
         "SELECT email FROM users",
@@ -301,6 +309,8 @@ def test_what_is_not_refused_opens_nothing(service: psycopg2.extensions.connecti
         "SELECT * FROM principal_by_key('%', sha256('other'))",
         "SELECT * FROM principal_by_subject('%')",
         "SELECT * FROM principal_by_subject(NULL)",
+        "SELECT * FROM search_documents('secret', 10, NULL, NULL) WHERE excerpt IS NULL",
+        "SELECT FROM document_metadata, LATERAL purge_document(2, 'user:1', NULL) AS purged WHERE purged",
     ],
     ids=explains_itself,
 )
@@ -309,6 +319,17 @@ def test_what_answers_for_all_tenants_tells_nothing(
 ) -> None:
     """Statistics are hidden where policies hold; a function knows whoever shows the whole credential, and nobody else."""
     assert run(service, statement) == []
+
+
+def test_the_search_finds_what_is_the_tenants(postgresql: PostgreSQL, two_tenants: str) -> None:
+    """It runs as the owner, and names the tenant that is set."""
+    with closing(psycopg2.connect(postgresql.url(two_tenants))) as connection:
+        search = "SELECT id FROM search_documents('secret words', 10, NULL, NULL)"
+        assert run(connection, search) == []
+        for tenant, found in (("acme", [(1,)]), ("other", [(2,)]), ("", []), ("acme' | 'client:other", [])):
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT set_config('robin.client_id', %s, true)", (tenant,))
+            assert run(connection, search) == found
 
 
 @pytest.mark.parametrize("counter", ["stored_documents", "stored_bytes"])

@@ -103,7 +103,7 @@ def test_what_the_load_balancer_tries_twice_is_stored_once(apis: list[httpx.Clie
     tried = {"headers": {"Robin-Request-Id": "3f2c"}}
     first, second = upload(apis[0], **tried), upload(apis[1], **tried)
     assert first.json()["document_id"] == second.json()["document_id"]
-    third = upload(apis[0], headers={"Robin-Request-Id": "3f2c", "Idempotency-Key": KEY})
+    third = upload(apis[0], b"Another.", headers={"Robin-Request-Id": "3f2c", "Idempotency-Key": KEY})
     assert third.json()["document_id"] != first.json()["document_id"]
     assert len(files(tmp_path)) == 2
 

@@ -221,6 +221,7 @@ async def test_a_server_that_hangs_says_so() -> None:
 # What details of problems are made of: numbers, IDs, and names of our own. Of a body's parser: positions, and single characters.
 QUOTED = {
     *("client_id", "doc_id", "documents", "file_size", "max_documents", "max_stored", "stored"),
+    "stored_documents",
     *(
         "max_bytes",
         "min_bytes_per_second",

@@ -46,7 +46,7 @@ def test_every_refusal_is_a_problem_with_an_id(document: dict[str, Any]) -> None
 def test_headers_that_come_with_a_status_are_told(document: dict[str, Any]) -> None:
     """When to come again, and what credential is wanted."""
     for status, answer in answers(document):
-        problem = "application/problem+json" in answer["content"]
+        problem = "application/problem+json" in answer.get("content", {})
         assert ("Retry-After" in answer["headers"]) == (problem and status in {"429", "503"})
         assert ("WWW-Authenticate" in answer["headers"]) == (status == "401")
 

@@ -40,6 +40,8 @@ NAMES = {
     "event_loop_lag_seconds",
     "document_storage_bytes",
     "storage_leftovers_total",
+    "contents_removed_total",
+    "document_changes_total",
     "process_memory_limit_bytes",
     "process_cpu_time_seconds_total",
     "process_memory_usage_bytes",

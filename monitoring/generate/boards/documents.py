@@ -17,6 +17,8 @@ from monitoring.generate.promql import (
     zero_unless,
 )
 from observability.signals import (
+    CONTENTS_REMOVED,
+    DOCUMENT_CHANGES,
     DOCUMENT_SIZE,
     DOCUMENT_STORAGE,
     DOCUMENTS_UPLOADED,
@@ -123,8 +125,16 @@ _NOW: Final = (
         "Leftovers",
         "What killed processes had left in the storage: unfinished uploads and bytes without a record are removed",
         Target(expr=increase(STORAGE_LEFTOVERS, by=("outcome",), window=RATE), legend="{{outcome}}"),
-        width=24,
+        width=12,
         no_value="no leftovers",
+    ),
+    lines(
+        "Changes",
+        "Documents that were changed, deleted, restored or purged, and stored bytes that went because no document had them",
+        Target(expr=increase(DOCUMENT_CHANGES, by=("change",), window=RATE), legend="{{change}}"),
+        Target(expr=increase(CONTENTS_REMOVED, window=RATE), legend="bytes removed"),
+        width=12,
+        no_value="no changes",
     ),
 )
 
