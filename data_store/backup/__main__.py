@@ -69,7 +69,9 @@ def _create(settings: DataStoreSettings, uploads: Path) -> None:
 
 def _restore(settings: DataStoreSettings, uploads: Path) -> None:
     progress = Progress()
-    taken = restore(sys.stdin.buffer, settings.owner_url, settings.service_role, uploads, progress)
+    # Unbuffered: a buffer reads again and again in one go, and would not hear of a signal that comes between two reads.
+    with open(sys.stdin.fileno(), "rb", buffering=0, closefd=False) as stream:
+        taken = restore(stream, settings.owner_url, settings.service_role, uploads, progress)
     progress.line(f"restored {_told(taken)}, in {progress.seconds:.1f} s")
     if not taken.pepper.matches(settings.api_key_pepper.get_secret_value()):
         progress.line(_OTHER_PEPPER)

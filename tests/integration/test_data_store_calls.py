@@ -7,6 +7,7 @@ import socket
 import subprocess
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -82,7 +83,7 @@ def test_nobody_notices_that_the_data_store_is_killed_and_started_again(
             with quietly_serving(port, database_url) as store:
                 first = upload(api).json()["document_id"]
                 reads = stack.enter_context(load(lambda: api.get(f"/clients/acme/documents/{first}")))
-                writes = stack.enter_context(load(lambda: upload(api)))
+                writes = stack.enter_context(load(lambda: upload(api, uuid.uuid4().bytes)))
                 eventually(lambda: len(reads) > 20 and len(writes) > 20, "requests are answered")
                 store.kill()
                 store.wait()
