@@ -226,7 +226,12 @@ SPANS: Final = (
         may_have=(Attribute.CLIENT_ID, db.DB_RESPONSE_STATUS_CODE),
         identity=_BEFORE_THE_TENANT,
     ),
-    _span(Span.TRANSACTION_COMMIT, _STORE, REQUEST_SPAN, has=(Attribute.SUCCESS_STATUS,)),
+    _span(
+        *(Span.TRANSACTION_COMMIT, _STORE, REQUEST_SPAN),
+        has=(Attribute.SUCCESS_STATUS,),
+        may_have=(Attribute.CLIENT_ID,),  # what is purged by itself is of many clients
+        identity=_BEFORE_THE_TENANT,
+    ),
 )
 # What is served, beside health, which makes no span.
 ENDPOINTS: Final = frozenset(
