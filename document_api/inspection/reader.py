@@ -27,6 +27,7 @@ Told = TypeVar("Told")
 _SECONDS: Final = 5.0
 _MOST_BYTES: Final = 2 * 1024 * 1024
 _AT_ONCE: Final = 2
+_WAITING: Final = 6
 _LOOKBACK_SECONDS: Final = 86400
 _DASHBOARD: Final = "robin-overview"  # takes a correlation ID
 
@@ -69,10 +70,12 @@ class TelemetryReader:
         return await self._ask(lambda back_ends: overview(back_ends.prometheus, now=time.time()))
 
     async def _ask(self, question: Callable[[BackEnds], Told]) -> Told:
-        """Ask in a thread; raises Problem (429) where others do, already."""
-        if self._limiter.available_tokens < 1:
+        """Ask in a thread, after those who came before; raises Problem (429) where they are too many."""
+        if self._limiter.statistics().tasks_waiting >= _WAITING:
             raise Problem(
-                "Others are reading telemetry just now. Try again.", status=429, headers={"Retry-After": "1"}
+                "Too many are reading telemetry just now. Try again.",
+                status=429,
+                headers={"Retry-After": "1"},
             )
 
         def answer() -> Told:
