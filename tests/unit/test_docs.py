@@ -223,9 +223,9 @@ def test_queries_of_documents_ask_for_metrics_that_are_recorded():
         assert {name for name in unknown if not OTHERS_METRICS.fullmatch(name)} == set(), str(query)
 
 
-def test_the_guide_shows_every_board_and_every_picture_once():
-    """Pictures are named like the boards' files; a picture that is shown nowhere is left over."""
-    shown = re.findall(r"!\[[^]]+\]\(docs/pictures/([^)]+)\)", DASHBOARD)
+def test_the_guide_shows_every_board_and_every_picture_is_shown_once():
+    """The page's in the README. Pictures are named like the boards' files; a picture that is shown nowhere is left over."""
+    shown = re.findall(r"!\[[^]]+\]\(docs/pictures/([^)]+)\)", DASHBOARD + README)
     there = sorted(file.name for file in (ROOT / "docs" / "pictures").iterdir())
     assert sorted(shown) == there
     assert boards().keys() <= {Path(name).stem for name in shown}
