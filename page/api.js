@@ -63,7 +63,7 @@ export const documents = {
     return ask("client", `${of(id)}/search?${query}`, { signal });
   },
   remove: (id, document) => ask("client", `${of(id)}/documents/${document}`, { method: "DELETE" }),
-  purge: (id, document) => ask("client", `${of(id)}/documents/${document}?permanent=true`, { method: "DELETE" }),
+  purge: (id, document) => ask("client", `${of(id)}/documents/${document}/purge`, { method: "POST" }),
   restore: (id, document) => ask("client", `${of(id)}/documents/${document}/restore`, { method: "POST" }),
   contentPath: (id, document) => `${of(id)}/documents/${document}/content`,
   content: async (id, document) => (await send("client", documents.contentPath(id, document))).blob(),

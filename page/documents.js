@@ -101,7 +101,7 @@ function showList(place, state, signal, reload) {
   }
   fill(place, signal, async () => {
     const { items, next } = await page(id, state, null, signal);
-    if (!items.length) return element("p", { class: "hint" }, state.words ? "Nothing was found." : "There are no documents.");
+    if (!items.length) return element("p", { class: "hint" }, state.deleted ? "None is deleted." : state.words ? "Nothing was found." : "There are no documents.");
     const list = element("ul", { class: "documents", "aria-label": "Documents" }, items.map((item) => card(id, item, state, reload)));
     return [list, more(id, state, next, list, signal, reload)].filter(Boolean);
   });
@@ -207,10 +207,12 @@ function confirmed(text, name, work) {
   return button;
 }
 
-// Where a key is needed the bytes come through memory, for a plain link cannot show one.
+const MOST_IN_MEMORY = 64 * 1024 * 1024;
+
+// Through memory, which can show a key and say what was wrong; what is large and needs no key goes straight to the disk.
 async function download(id, document) {
   const link = element("a", { href: documents.contentPath(id, document.id), download: document.filename });
-  if (!keys.get("client")) return link.click();
+  if (!keys.get("client") && document.file_size > MOST_IN_MEMORY) return link.click();
   const url = URL.createObjectURL(await documents.content(id, document.id));
   link.href = url;
   link.click();
