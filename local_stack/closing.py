@@ -14,7 +14,7 @@ def curl_example(url: str, ca_file: Path | None = None) -> str:
 def closing_table(url: str, places: Iterable[tuple[str, str]], ca_file: Path | None = None) -> str:
     """Return the addresses, and what to do next; `url` is that of the whole system."""
     rows = [
-        ("the system", url),
+        ("the page, the API", url),
         ("API documentation", f"{url}/docs"),
         *places,
         ("try", curl_example(url, ca_file)),

@@ -120,7 +120,7 @@ function verdict(story, rows) {
   const loud = story.lines.filter((line) => ["ERROR", "CRITICAL"].includes(line.level));
   const services = new Set([...rows.map((row) => row.service), ...story.lines.map((line) => line.service)]);
   const longest = Math.max(0, ...rows.map((row) => row.duration));
-  const text = `${milliseconds(longest)} across ${[...services].join(", ")}: ${story.spans.length} spans, ${story.lines.length} log lines, ${story.statements.length} SQL statements. `;
+  const text = `${milliseconds(longest)} across ${[...services].join(", ")}. Spans: ${story.spans.length}, log lines: ${story.lines.length}, SQL statements: ${story.statements.length}. `;
   const status = Math.max(0, ...rows.map((row) => Number(row.attributes["http.response.status_code"] ?? row.attributes.status ?? 0)));
   const trouble = [
     status >= 400 ? `answered ${status}` : null,

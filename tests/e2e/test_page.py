@@ -106,30 +106,6 @@ def test_a_dropped_file_is_uploaded(visited: Visit) -> None:
     expect(page.locator(".uploads li")).to_contain_text("stored as document")
 
 
-def test_a_document_is_found_deleted_and_restored(visited: Visit) -> None:
-    """Its text is searched, what was found is marked, and deleting asks once more."""
-    page = visited.page
-    choose_client(page, "page-life")
-    upload(page, "fjord.txt", b"A fjord is long and deep. Seagulls love it.")
-    upload(page, "hill.txt", b"A hill is high and dry.")
-    listed = page.get_by_role("list", name="Documents")
-    expect(listed.get_by_role("heading")).to_have_text(["hill.txt", "fjord.txt"])
-
-    page.get_by_label("Search").fill("seagulls")
-    page.get_by_label("Search").press("Enter")
-    expect(listed.get_by_role("heading")).to_have_text(["fjord.txt"])
-    expect(listed.locator("mark")).to_have_text("Seagulls")
-
-    page.get_by_role("button", name="Delete: fjord.txt").click()
-    page.get_by_role("button", name="Really delete: fjord.txt?").click()
-    expect(page.get_by_text("Nothing was found.")).to_be_visible()
-    page.get_by_label("Deleted ones").check()
-    page.get_by_role("button", name="Restore fjord.txt").click()
-    expect(page.get_by_text("None is deleted.")).to_be_visible()
-    page.get_by_label("Deleted ones").uncheck()
-    expect(listed.get_by_role("heading")).to_have_text(["fjord.txt"])
-
-
 def test_an_unknown_or_mistyped_id_is_said_to_be_one(visited: Visit) -> None:
     """Nobody waits for a story that does not come."""
     page = visited.page
