@@ -13,7 +13,6 @@ from access.service_token import tokens_of
 from document_api import SERVICE_NAME, VERSION, documents, health
 from document_api.documents.bulk import BulkUpload
 from document_api.documents.library import Library
-from document_api.documents.record_client import RecordClient
 from document_api.documents.service import DocumentService
 from document_api.documents.storage import FileStorage
 from document_api.documents.store_client import StoreClient
@@ -119,7 +118,7 @@ def create_app(settings: DocumentApiSettings | None = None, telemetry: Telemetry
                     max_bytes=settings.max_upload_bytes,
                     min_bytes_per_second=settings.min_upload_bytes_per_second,
                 ),
-                library=Library(RecordClient(store), telemetry, limits=limits, client_label=client_label),
+                library=Library(store, storage, telemetry, limits=limits, client_label=client_label),
                 health=HealthProbe(storage, store, scanner, telemetry, settings),
                 telemetry_reader=stack.enter_context(_telemetry_reader(settings)),
             )

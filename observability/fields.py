@@ -6,6 +6,7 @@ from typing import Annotated, Final
 from fastapi import Path
 from pydantic import AfterValidator, Field, PlainSerializer
 
+INT32_MAX: Final = 2**31 - 1  # PostgreSQL's integer
 INT64_MAX: Final = 2**63 - 1  # PostgreSQL's bigint
 JSON_INTEGER_MAX: Final = 2**53 - 1  # every reader of JSON keeps it (RFC 8259, 6), OpenAPI documents too
 

@@ -172,6 +172,7 @@ class Instruments:
         self.data_store_refusals = self._made(signals.DATA_STORE_REFUSALS)
         self.documents_uploaded = self._made(signals.DOCUMENTS_UPLOADED)
         self.document_size = self._made(signals.DOCUMENT_SIZE)
+        self.documents_downloaded = self._made(signals.DOCUMENTS_DOWNLOADED)
         self.document_changes = self._made(signals.DOCUMENT_CHANGES)
         self.storage_leftovers = self._made(signals.STORAGE_LEFTOVERS)
         self.virus_scan_duration = self._made(signals.VIRUS_SCAN_DURATION)

@@ -47,6 +47,7 @@ class Span(StrEnum):
     STORE_METADATA = "store_metadata"
     LIST_DOCUMENTS = "list_documents"
     SEARCH_DOCUMENTS = "search_documents"
+    RETRIEVE_CONTENT = "retrieve_content"
     LIST_VERSIONS = "list_versions"
     CHANGE_DOCUMENT = "change_document"
     DELETE_DOCUMENT = "delete_document"
@@ -262,6 +263,8 @@ STATUSES: Final = frozenset(
             200,
             201,
             204,
+            206,
+            304,
             307,
             400,
             401,
@@ -272,6 +275,7 @@ STATUSES: Final = frozenset(
             409,
             413,
             415,
+            416,
             422,
             429,
             499,
@@ -426,6 +430,14 @@ DOCUMENTS_UPLOADED: Final = MetricSpec(
     "documents_uploaded",
     "counter",
     "Documents stored",
+    "{document}",
+    {"client": 51, **_FILE_TYPE},
+    exemplars=True,
+)
+DOCUMENTS_DOWNLOADED: Final = MetricSpec(
+    "documents_downloaded",
+    "counter",
+    "Times that the bytes of a document were asked for",
     "{document}",
     {"client": 51, **_FILE_TYPE},
     exemplars=True,
@@ -652,6 +664,7 @@ DOCUMENT_METRICS: Final = (
     TEXT_EXTRACTION_DURATION,
     CONTENTS_REMOVED,
     DOCUMENT_CHANGES,
+    DOCUMENTS_DOWNLOADED,
     SUMMARIES,
     GEN_AI_OPERATION_DURATION,
     GEN_AI_TOKEN_USAGE,

@@ -22,6 +22,7 @@ from document_api.documents.schemas import (
     UploadResponse,
     UploadResults,
     Versions,
+    WhichVersion,
 )
 from document_api.documents.service import DocumentService
 from document_api.identity.credentials import SECURITY_SCHEMES
@@ -139,6 +140,33 @@ async def upload_documents(client_id: ClientId, request: Request) -> Response:
     with limits.uploading(client_id):
         results = await bulk.store(client_id, request, sameness)
     return _json(UploadResults(client_id=client_id, results=results))
+
+
+_CONTENT: Final[dict[str, Any]] = {
+    "openapi_extra": _READS,
+    "response_class": Response,
+    "responses": {
+        200: {
+            "description": "The bytes, as an attachment under the document's name; the ETag is their SHA-256",
+            "content": {"*/*": {"schema": {"type": "string", "format": "binary"}}},
+        },
+        206: {
+            "description": "The range that was asked for (`Range`, `If-Range`)",
+            "content": {"*/*": {"schema": {"type": "string", "format": "binary"}}},
+        },
+        304: {"description": "The client has them already (`If-None-Match`)"},
+        **problems(400, 401, 403, 404, 416, 422, 429, 500, 502, 503, 504),
+    },
+}
+
+
+@router.get("/documents/{doc_id}/content", **_CONTENT)
+@router.head("/documents/{doc_id}/content", **_CONTENT, include_in_schema=False)
+async def get_content(
+    client_id: ClientId, doc_id: DocumentId, which: Annotated[WhichVersion, Query()], request: Request
+) -> Response:
+    """Return a document's bytes, or those of one of its versions."""
+    return await _library(request).content(client_id, doc_id, which.version)
 
 
 @router.put(

@@ -5,31 +5,45 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from access.audit import Action, audited
+from document_api.documents.content import ContentResponse
 from document_api.documents.record_client import RecordClient
 from document_api.documents.schemas import (
     Document,
     DocumentList,
     FoundList,
     ListedDocuments,
+    Recorded,
     SearchedDocuments,
     TagChange,
     Versions,
 )
+from document_api.documents.storage import BACKEND, FileStorage
+from document_api.documents.store_client import StoreClient
 from document_api.identity.limits import TenantLimits, Work
-from document_api.labels import BoundedLabel
-from observability import Step, Telemetry
+from document_api.labels import BoundedLabel, media_type_label
+from observability import Problem, Step, Telemetry
 from observability.signals import Attribute, DocumentChange, Span
 
 logger = logging.getLogger(__name__)
+
+_LOST = "The document's bytes are not there any more: restore them from a backup (docs/backup.md)."
 
 
 class Library:
     """Lists, searches, changes and removes documents of clients; raises Problem as RecordClient says."""
 
     def __init__(
-        self, records: RecordClient, telemetry: Telemetry, *, limits: TenantLimits, client_label: BoundedLabel
+        self,
+        store: StoreClient,
+        storage: FileStorage,
+        telemetry: Telemetry,
+        *,
+        limits: TenantLimits,
+        client_label: BoundedLabel,
     ) -> None:
-        self._records = records
+        self._store = store
+        self._records = RecordClient(store)
+        self._storage = storage
         self._telemetry = telemetry
         self._limits = limits
         self._client_label = client_label
@@ -55,6 +69,33 @@ class Library:
             step.set(Attribute.DOCUMENT_ID, document_id)
             step.set(Attribute.DOCUMENT_COUNT, len(found.versions))
         return found
+
+    async def content(self, client_id: str, document_id: int, version: int | None) -> ContentResponse:
+        """Return the answer with a document's bytes, or a version's; raises Problem (500) where they are not there any more."""
+        async with self._step(Span.RETRIEVE_CONTENT, client_id) as step:
+            recorded = await self._found(client_id, document_id, version)
+            step.set(Attribute.DOCUMENT_ID, document_id)
+            step.set(Attribute.FILE_SIZE, recorded.file_size)
+            step.set(Attribute.STORAGE_BACKEND, BACKEND)
+            try:
+                path, found = await self._storage.find(recorded.storage_key)
+            except OSError as error:
+                raise Problem(_LOST, status=500) from error
+            if found.st_size != recorded.file_size:
+                raise Problem(_LOST, status=500)
+            client = self._client_label.of(client_id)
+            self._telemetry.metrics.documents_downloaded(
+                1, client=client, file_type=media_type_label(recorded.file_type)
+            )
+            logger.info(
+                "Document downloaded", extra={"context_data": audited(Action.DOCUMENT_READ, document_id)}
+            )
+        return ContentResponse(recorded, str(path), found)
+
+    async def _found(self, client_id: str, document_id: int, version: int | None) -> Recorded:
+        if version is None:
+            return await self._store.find(client_id, document_id)
+        return await self._records.version(client_id, document_id, version)
 
     async def change(self, client_id: str, document_id: int, change: TagChange) -> Document:
         """Set and take away a document's tags."""

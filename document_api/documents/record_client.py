@@ -10,17 +10,22 @@ from document_api.documents.schemas import (
     DocumentList,
     FoundList,
     ListedDocuments,
+    Recorded,
     SearchedDocuments,
     TagChange,
     Versions,
 )
 from document_api.documents.store_client import StoreClient, told_path
 from document_api.http import Answer
-from observability import Problem
+from observability import NotFound, Problem
 
 Model = TypeVar("Model", bound=BaseModel)
 
 _REFUSED: Final = HTTPStatus.UNPROCESSABLE_ENTITY
+
+
+class _RecordedVersions(BaseModel):
+    versions: list[Recorded]
 
 
 class _Refusal(BaseModel):
@@ -44,6 +49,14 @@ class RecordClient:
     async def versions(self, client_id: str, document_id: int) -> Versions:
         """Return the versions of a document, the newest first."""
         return _read(Versions, await self._send("GET", client_id, document_id, "/versions"))
+
+    async def version(self, client_id: str, document_id: int, version: int) -> Recorded:
+        """Return what a document was; raises NotFound also where it has had no such version."""
+        answer = await self._send("GET", client_id, document_id, "/versions")
+        for recorded in _read(_RecordedVersions, answer).versions:
+            if recorded.version == version:
+                return recorded
+        raise NotFound("The document has no such version.")
 
     async def change(self, client_id: str, document_id: int, change: TagChange) -> Document:
         """Set and take away tags."""

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from document_api.summaries import SummarySource
-from observability.fields import StoredText, Timestamp
+from observability.fields import INT32_MAX, StoredText, Timestamp
 
 MAX_TAGS: Final = 32
 SEARCHED_CHARS: Final = 100_000
@@ -136,6 +136,14 @@ class SearchedDocuments(_Page):
         description='Words that must all be in the name or the text; "in quotes" beside one another, OR either, -not',
         examples=['report "third quarter" -draft'],
     )
+
+
+class WhichVersion(BaseModel):
+    """Which version of a document."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    version: int | None = Field(None, ge=1, le=INT32_MAX, description="None: the newest")
 
 
 class DocumentList(BaseModel):

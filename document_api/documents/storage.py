@@ -97,6 +97,11 @@ class FileStorage:
             (self._documents / leftover.key).unlink(missing_ok=True)
         leftover.path.unlink(missing_ok=True)  # last: until then it is found again
 
+    async def find(self, key: str) -> tuple[Path, os.stat_result]:
+        """Return where the bytes of a document are, and what the file system says of them; raises OSError."""
+        path = self._documents / key
+        return path, await asyncio.get_running_loop().run_in_executor(self._threads, path.stat)
+
     def remove(self, key: str) -> None:
         """Remove the bytes of a document; those that are not there are removed already. Raises OSError."""
         (self._documents / key).unlink(missing_ok=True)

@@ -19,7 +19,7 @@ from pydantic import BaseModel
 from access.roles import Role
 from access.service_token import ACTOR_HEADER
 from document_api.circuit import Circuit, CircuitOpenError, State
-from document_api.documents.schemas import Document, NewDocument, Recorded
+from document_api.documents.schemas import NewDocument, Recorded
 from document_api.http import Answer, HttpClient, Lack, NoAnswer
 from document_api.retries import RetryBudget, pause_seconds
 from observability import NotFound, Problem, Telemetry, Unavailable, current_actor, outgoing_headers
@@ -165,12 +165,12 @@ class StoreClient:
             raise OutcomeUnknown(_NOT_A_DOCUMENT, status=502) from error
         return Created(recorded, repeated=answer.status == HTTPStatus.OK)
 
-    async def find(self, client_id: str, document_id: int) -> Document:
+    async def find(self, client_id: str, document_id: int) -> Recorded:
         """Return a document of this client."""
         path, told = told_path(client_id, document_id)
         answer = await self.send("GET", path, told=told)
         try:
-            return Document.model_validate_json(answer.body)
+            return Recorded.model_validate_json(answer.body)
         except ValueError as error:
             raise Problem(_NOT_A_DOCUMENT, status=502) from error
 

@@ -73,7 +73,12 @@ RECORDS: Final = (
         has=_context(*Swept) | {Attribute.CORRELATION_ID},
     ),
     _record(
-        *("document changed", (Source.DOCUMENT_API,), "Document (changed|deleted|restored|purged)", "INFO"),
+        *(
+            "document changed",
+            (Source.DOCUMENT_API,),
+            "Document (changed|deleted|restored|purged|downloaded)",
+            "INFO",
+        ),
         has=_OF_A_TENANT | _AUDITED | _context("document_id"),
     ),
     _record(

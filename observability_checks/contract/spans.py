@@ -183,6 +183,11 @@ SPANS: Final = (
         for name in (Span.LIST_DOCUMENTS, Span.SEARCH_DOCUMENTS)
     ),
     _span(
+        *(Span.RETRIEVE_CONTENT, _API, REQUEST_SPAN),
+        has=(Attribute.OUTCOME,),
+        on_success=(Attribute.DOCUMENT_ID, Attribute.FILE_SIZE, Attribute.STORAGE_BACKEND),
+    ),
+    _span(
         *(Span.LIST_VERSIONS, _API, REQUEST_SPAN),
         has=(Attribute.OUTCOME,),
         on_success=(Attribute.DOCUMENT_ID, Attribute.DOCUMENT_COUNT),
@@ -203,7 +208,7 @@ SPANS: Final = (
             Span.AUTHENTICATE,
             Span.STORE_METADATA,
             *(Span.RETRIEVE_DOCUMENT, Span.LIST_DOCUMENTS, Span.SEARCH_DOCUMENTS, Span.LIST_VERSIONS),
-            *_CHANGES,
+            *(*_CHANGES, Span.RETRIEVE_CONTENT),
             *(Span.SWEEP_LEFTOVERS, Span.REMOVE_CONTENTS),
         ),
         kind=Kind.CLIENT,
@@ -243,6 +248,7 @@ ENDPOINTS: Final = frozenset(
         (_API, "GET", SEARCH_ROUTE),
         (_API, "GET", VERSIONS_ROUTE),
         (_API, "PUT", CONTENT_ROUTE),
+        (_API, "GET", CONTENT_ROUTE),
         (_API, "PATCH", DOCUMENT_ROUTE),
         (_API, "DELETE", DOCUMENT_ROUTE),
         (_API, "POST", RESTORE_ROUTE),

@@ -30,6 +30,7 @@ SILENT: Mapping[str, str] = {
     "ALERTS": "nothing fires while all is well",
     "storage_leftovers_total": "no process was killed while it stored",
     "document_changes_total": "nobody changes a document",
+    "documents_downloaded_total": "nobody downloads a document",
     "contents_removed_total": "nothing was purged",
     "Document deleted": "nobody deletes a document",
     "database_connection_pool_exhausted_total": "nobody waits 5 s for a connection",

@@ -215,6 +215,7 @@ CHANGES: Final[Mapping[str, tuple[str, str, Permission, Any]]] = {
     "restoring": ("POST", RESTORE_ROUTE, Permission.WRITE_DOCUMENTS, None),
     "several uploads": ("PUT", BULK_UPLOAD_ROUTE, Permission.WRITE_DOCUMENTS, None),
     "purging": ("POST", PURGE_ROUTE, Permission.PURGE_DOCUMENTS, None),
+    "content": ("GET", CONTENT_ROUTE, Permission.READ_DOCUMENTS, None),
     "versions": ("GET", VERSIONS_ROUTE, Permission.READ_DOCUMENTS, None),
 }
 

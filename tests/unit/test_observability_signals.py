@@ -42,6 +42,7 @@ NAMES = {
     "storage_leftovers_total",
     "contents_removed_total",
     "document_changes_total",
+    "documents_downloaded_total",
     "process_memory_limit_bytes",
     "process_cpu_time_seconds_total",
     "process_memory_usage_bytes",

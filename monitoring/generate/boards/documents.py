@@ -21,6 +21,7 @@ from observability.signals import (
     DOCUMENT_CHANGES,
     DOCUMENT_SIZE,
     DOCUMENT_STORAGE,
+    DOCUMENTS_DOWNLOADED,
     DOCUMENTS_UPLOADED,
     GEN_AI_OPERATION_DURATION,
     GEN_AI_TOKEN_USAGE,
@@ -130,7 +131,8 @@ _NOW: Final = (
     ),
     lines(
         "Changes",
-        "Documents that were changed, deleted, restored or purged, and stored bytes that went because no document had them",
+        "Documents that were downloaded, changed, deleted, restored or purged, and stored bytes that went because no document had them",
+        Target(expr=increase(DOCUMENTS_DOWNLOADED, window=RATE), legend="downloaded"),
         Target(expr=increase(DOCUMENT_CHANGES, by=("change",), window=RATE), legend="{{change}}"),
         Target(expr=increase(CONTENTS_REMOVED, window=RATE), legend="bytes removed"),
         width=12,
