@@ -12,7 +12,7 @@ export function showDocuments(main, _rest, signal) {
   main.append(
     element("h1", {}, "Documents"),
     whose(reload),
-    dropZone((files) => files.forEach((file) => uploadOne(file, uploads, reload))),
+    dropZone((files) => files.forEach((file) => inTurn(upload(file, uploads, reload)))),
     uploads,
     filters(state, reload),
     list,
@@ -54,26 +54,42 @@ function dropZone(take) {
   return zone;
 }
 
-async function uploadOne(file, uploads, reload) {
+// A client may have few uploads at once: of many files the others wait.
+const AT_ONCE = 2;
+const waiting = [];
+let underWay = 0;
+
+function inTurn(work) {
+  waiting.push(work);
+  while (underWay < AT_ONCE && waiting.length) {
+    underWay++;
+    waiting.shift()().finally(() => {
+      underWay--;
+      if (waiting.length) inTurn(waiting.shift());
+    });
+  }
+}
+
+// Lists a file at once, and returns what uploads it.
+function upload(file, uploads, reload) {
   const bar = element("progress", { max: 1, value: 0, "aria-label": `Upload of ${file.name}` });
   const said = element("span", {}, "");
   const item = element("li", {}, element("span", { class: "name" }, file.name), bar, said);
   uploads.prepend(item);
-  if (!client.get()) {
-    bar.remove();
-    said.replaceChildren(problemBox(new Error("Say first whose document it is: enter a client above.")));
-    return;
-  }
-  try {
-    const { document, correlationId } = await documents.upload(client.get(), file, (share) => (bar.value = share));
-    bar.value = 1;
-    said.replaceChildren(`stored as document ${document.id}, request `, storyLink(correlationId));
-    announce(`${file.name} is stored`);
-    reload();
-  } catch (error) {
-    bar.remove();
-    said.replaceChildren(problemBox(error));
-  }
+  const id = client.get();
+  return async () => {
+    try {
+      if (!id) throw new Error("Say first whose document it is: enter a client above.");
+      const { document, correlationId } = await documents.upload(id, file, (share) => (bar.value = share));
+      bar.value = 1;
+      said.replaceChildren(`stored as document ${document.id}, request `, storyLink(correlationId));
+      announce(`${file.name} is stored`);
+      reload();
+    } catch (error) {
+      bar.remove();
+      said.replaceChildren(problemBox(error));
+    }
+  };
 }
 
 function filters(state, reload) {

@@ -13,16 +13,22 @@ export function problemBox(error) {
     error.correlationId ? storyLink(error.correlationId, "Its story") : null);
 }
 
-// Fills a place with what is asked for, or with why it was not had; what was left meanwhile is not shown.
+const latest = new WeakMap();
+
+// Fills a place with what is asked for, or with why it was not had; an answer that comes after the next question, or after the
+// part was left, is not shown.
 export async function fill(place, signal, work) {
+  const question = {};
+  latest.set(place, question);
+  const late = () => signal.aborted || latest.get(place) !== question;
   place.setAttribute("aria-busy", "true");
   try {
     const content = await work();
-    if (!signal.aborted) place.replaceChildren(...[content].flat());
+    if (!late()) place.replaceChildren(...[content].flat());
   } catch (error) {
-    if (error.name === "AbortError" || signal.aborted) return;
+    if (error.name === "AbortError" || late()) return;
     place.replaceChildren(problemBox(error));
   } finally {
-    place.removeAttribute("aria-busy");
+    if (latest.get(place) === question) place.removeAttribute("aria-busy");
   }
 }

@@ -90,20 +90,46 @@ def test_a_failed_upload_says_why_and_is_found_among_the_failed(visited: Visit) 
     problem.get_by_role("link").click()
 
     expect(page.locator(".verdict")).to_contain_text("answered 422")
+    expect(page.locator(".lines li").filter(has_text="nginx")).to_be_visible()
     page.get_by_label("Failed").check()
     row = page.get_by_role("row").filter(has_text=correlation_id)
     expect(row).to_contain_text("422")
 
 
-def test_a_dropped_file_is_uploaded(visited: Visit) -> None:
-    """As by the dialog."""
+def test_dropped_files_are_uploaded_in_turn(visited: Visit) -> None:
+    """As by the dialog; no more at once than a client may have."""
     page = visited.page
     choose_client(page)
     dropped = page.evaluate_handle(
-        "() => { const data = new DataTransfer(); data.items.add(new File(['Dropped text.'], 'dropped.txt')); return data; }"
+        "() => { const data = new DataTransfer(); for (const n of [1, 2, 3, 4, 5]) data.items.add(new File([`Dropped ${n}.`], `${n}.txt`)); return data; }"
     )
     page.dispatch_event(".drop", "drop", {"dataTransfer": dropped})
-    expect(page.locator(".uploads li")).to_contain_text("stored as document")
+    expect(page.locator(".uploads li").filter(has_text="stored as document")).to_have_count(5)
+
+
+def test_a_document_is_found_deleted_and_restored(visited: Visit) -> None:
+    """Its text is searched, what was found is marked, and deleting asks once more."""
+    page = visited.page
+    choose_client(page, "page-life")
+    upload(page, "fjord.txt", b"A fjord is long and deep. Seagulls love it.")
+    listed = page.get_by_role("list", name="Documents")
+    expect(listed.get_by_role("heading")).to_have_text(["fjord.txt"])
+    upload(page, "hill.txt", b"A hill is high and dry.")
+    expect(listed.get_by_role("heading")).to_have_text(["hill.txt", "fjord.txt"])
+
+    page.get_by_label("Search").fill("seagulls")
+    page.get_by_label("Search").press("Enter")
+    expect(listed.get_by_role("heading")).to_have_text(["fjord.txt"])
+    expect(listed.locator("mark")).to_have_text("Seagulls")
+
+    page.get_by_role("button", name="Delete: fjord.txt").click()
+    page.get_by_role("button", name="Really delete: fjord.txt?").click()
+    expect(page.get_by_text("Nothing was found.")).to_be_visible()
+    page.get_by_label("Deleted ones").check()
+    page.get_by_role("button", name="Restore fjord.txt").click()
+    expect(page.get_by_text("None is deleted.")).to_be_visible()
+    page.get_by_label("Deleted ones").uncheck()
+    expect(listed.get_by_role("heading")).to_have_text(["fjord.txt"])
 
 
 def test_an_unknown_or_mistyped_id_is_said_to_be_one(visited: Visit) -> None:
@@ -121,7 +147,14 @@ def test_health_shows_what_is_up_and_the_last_hour(
 ) -> None:
     """Every component, three charts with lines, alerts and budgets."""
     url = f"{stack.endpoints['nginx']}/observability/health"
-    eventually(lambda: http.get(url).json()["overview"]["charts"]["requests_per_second"], seconds=60)
+
+    def told() -> bool:
+        """A stack that has just started is probed and counted first."""
+        overview = http.get(url).json()["overview"]
+        probed = {probe["service"] for probe in overview["probes"]}
+        return bool(overview["charts"]["requests_per_second"]) and "postgresql" in probed
+
+    eventually(told, seconds=60)
     page = visited.page
     page.goto("/#health")
     components = page.get_by_role("list", name="Components")
