@@ -38,7 +38,7 @@ def main(url: str, client: str = "acme") -> None:
 
 def take(page: Page, name: str) -> None:
     """Keep what the window shows, once it has come to rest."""
-    page.wait_for_function("!document.querySelector('[aria-busy]')")
+    expect(page.locator("[aria-busy]")).to_have_count(0)
     page.screenshot(path=PICTURES / f"{name}.png")
 
 
