@@ -109,11 +109,11 @@ def test_dropped_files_are_uploaded_in_turn(visited: Visit) -> None:
     expect(page.locator(".uploads li").filter(has_text="stored as document")).to_have_count(5)
 
 
-def test_a_document_is_found_deleted_and_restored(visited: Visit) -> None:
-    """Its text is searched, what was found is marked, and deleting asks once more."""
-    page = visited.page
+def test_a_document_is_found_fetched_deleted_and_restored(visited: Visit) -> None:
+    """Its text is searched, what was found is marked, its bytes come back, and deleting asks once more."""
+    page, content = visited.page, b"A fjord is long and deep. Seagulls love it."
     choose_client(page, "page-life")
-    upload(page, "fjord.txt", b"A fjord is long and deep. Seagulls love it.")
+    upload(page, "fjord.txt", content)
     listed = page.get_by_role("list", name="Documents")
     expect(listed.get_by_role("heading")).to_have_text(["fjord.txt"])
     upload(page, "hill.txt", b"A hill is high and dry.")
@@ -123,6 +123,10 @@ def test_a_document_is_found_deleted_and_restored(visited: Visit) -> None:
     page.get_by_label("Search").press("Enter")
     expect(listed.get_by_role("heading")).to_have_text(["fjord.txt"])
     expect(listed.locator("mark")).to_have_text("Seagulls")
+    with page.expect_download() as fetched:
+        page.get_by_role("button", name="Download fjord.txt").click()
+    assert fetched.value.suggested_filename == "fjord.txt"
+    assert fetched.value.path().read_bytes() == content
 
     page.get_by_role("button", name="Delete: fjord.txt").click()
     page.get_by_role("button", name="Really delete: fjord.txt?").click()
