@@ -1,10 +1,11 @@
 """Fields that the APIs of both services show, written and checked in one way."""
 
+import re
 from datetime import UTC, datetime
 from typing import Annotated, Final
 
 from fastapi import Path
-from pydantic import AfterValidator, Field, PlainSerializer
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, PlainSerializer
 
 INT32_MAX: Final = 2**31 - 1  # PostgreSQL's integer
 INT64_MAX: Final = 2**63 - 1  # PostgreSQL's bigint
@@ -30,4 +31,25 @@ def _storable(value: str) -> str:
 
 
 StoredText = Annotated[str, AfterValidator(_storable), Field(json_schema_extra={"pattern": "^[^\\x00]*$"})]
+_TAG_NAME: Final = "[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"
+MAX_TAGS: Final = 32  # of a document
+TagName = Annotated[str, Field(pattern=f"^{_TAG_NAME}$")]
+TagValue = Annotated[StoredText, Field(min_length=1, max_length=256)]
+# As lists are asked for it.
+Tag = Annotated[
+    str,
+    Field(pattern=f"^{_TAG_NAME}:[^\\x00]{{1,256}}$", examples=["year:2026"]),
+    AfterValidator(_storable),
+]
+# RFC 3339, and nothing else that pydantic would take for a time.
+_MOMENT: Final = "^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9:.]+([Zz]|[+-][0-9]{2}:[0-9]{2})$"
+
+
+def _is_a_moment(value: object) -> object:
+    if isinstance(value, str) and not re.match(_MOMENT, value):
+        raise ValueError("must be a time with its offset, as 2026-01-01T00:00:00Z (RFC 3339)")
+    return value
+
+
+Moment = Annotated[AwareDatetime, BeforeValidator(_is_a_moment)]
 Timestamp = Annotated[datetime, PlainSerializer(rfc3339, return_type=str)]

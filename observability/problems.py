@@ -146,7 +146,8 @@ async def _on_http_exception(request: Request, error: Exception) -> JSONResponse
     assert isinstance(error, HTTPException)  # noqa: S101  registered for this class only
     headers = dict(error.headers or {})
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-        headers["Allow"] = ", ".join(sorted(_allowed(request)))
+        named = headers.get("Allow", "").split(", ")
+        headers["Allow"] = ", ".join(sorted({*filter(None, named), *_allowed(request)}))
     detail = {
         404: f"Nothing is served at {request.scope['path']}.",
         405: f"{request.method} is not allowed here; allowed: {headers.get('Allow')}.",

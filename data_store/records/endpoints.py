@@ -181,7 +181,7 @@ def lifecycle_router(lifecycle: DocumentLifecycle) -> APIRouter:
     @router.post(
         PURGE_ROUTE,
         status_code=204,
-        responses=problems(401, 404, 413, 422, 503, 504),
+        responses=problems(401, 404, 409, 413, 422, 503, 504),
         openapi_extra=_FOR_SERVICES,
     )
     async def purge_document(client_id: ClientId, doc_id: DocumentId, request: Request) -> Response:

@@ -7,10 +7,11 @@ from typing import Any, Final
 from access.audit import Action
 from data_store.database import Database, Result, Work
 from data_store.failures import failures_as_problems
-from data_store.records.schemas import MAX_TAGS, Document
+from data_store.records.schemas import Document
 from data_store.records.statements import ALL, TABLE, audit, audited, document_of, statement
 from observability import NotFound, Problem, current_correlation_id
 from observability.database import Connection, Statement
+from observability.fields import MAX_TAGS
 
 _WHICH: Final = "client_id = :of_client AND id = :of_id"
 _NOT_THERE: Final = "The client has no such document."
@@ -85,12 +86,15 @@ class DocumentLifecycle:
         return await self._write(set_tags, client_id)
 
     async def purge(self, client_id: str, document_id: int, *, actor: str) -> None:
-        """Do away with a deleted document and its versions for ever; raises NotFound where it is not deleted."""
+        """Do away with a deleted document and its versions for ever; raises NotFound, and Problem (409) where it is not deleted."""
         values = _values(client_id, document_id, actor, Action.DOCUMENT_PURGE)
 
         def remove(connection: Connection) -> None:
-            if connection.execute(_PURGE, values) != [(True,)]:
-                raise NotFound("The client has no such deleted document.")
+            if connection.execute(_PURGE, values) == [(True,)]:
+                return
+            if connection.execute(_SELECT, values):
+                raise Problem("The document is not deleted: delete it first.", status=409)
+            raise NotFound(_NOT_THERE)
 
         await self._write(remove, client_id)
 

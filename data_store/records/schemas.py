@@ -4,20 +4,25 @@ from enum import StrEnum
 from typing import Annotated, Final, Literal, Self
 
 from pydantic import (
-    AwareDatetime,
     BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
-    TypeAdapter,
-    field_validator,
     model_validator,
 )
 from pydantic.config import JsonDict
 
-from observability.fields import JSON_INTEGER_MAX, StoredText, Timestamp
+from observability.fields import (
+    JSON_INTEGER_MAX,
+    MAX_TAGS,
+    Moment,
+    StoredText,
+    Tag,
+    TagName,
+    TagValue,
+    Timestamp,
+)
 
-MAX_TAGS: Final = 32
 MAX_PAGE: Final = 200
 MAX_TEXT_CHARS: Final = 100_000
 
@@ -25,13 +30,6 @@ MAX_TEXT_CHARS: Final = 100_000
 def _as_integer(value: object) -> object:
     """Return 50.0 as 50, which it is in JSON Schema."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-TagName = Annotated[str, Field(pattern="^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
-TagValue = Annotated[StoredText, Field(min_length=1, max_length=256)]
-
-
-_TAGS: Final = TypeAdapter(dict[TagName, TagValue])
 
 
 def _tag(told: str) -> tuple[str, str]:
@@ -107,7 +105,9 @@ class Tags(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
-    tags: dict[TagName, TagValue | None] = Field(min_length=1, max_length=MAX_TAGS)
+    tags: dict[TagName, TagValue | None] = Field(
+        min_length=1, max_length=MAX_TAGS, json_schema_extra={"additionalProperties": False}
+    )
 
 
 class Versions(BaseModel):
@@ -142,21 +142,14 @@ class Listing(Page):
     name: StoredText | None = Field(
         None, min_length=1, max_length=255, description="A part of the name, in any case"
     )
-    uploaded_from: AwareDatetime | None = None
-    uploaded_before: AwareDatetime | None = None
-    tag: list[str] = Field(default_factory=list, max_length=MAX_TAGS, description="name:value, all of them")
+    uploaded_from: Moment | None = None
+    uploaded_before: Moment | None = None
+    tag: list[Tag] = Field(default_factory=list, max_length=MAX_TAGS, description="name:value, all of them")
 
     @property
     def tags(self) -> dict[str, str]:
         """The tags that documents must have."""
         return dict(_tag(each) for each in self.tag)
-
-    @field_validator("tag")
-    @classmethod
-    def _are_tags(cls, value: list[str]) -> list[str]:
-        for each in value:
-            _TAGS.validate_python(dict([_tag(each)]))
-        return value
 
 
 class Search(Page):

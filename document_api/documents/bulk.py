@@ -1,10 +1,12 @@
 """Several files in one request: each is an upload of its own, and has a result of its own."""
 
 import logging
+from collections.abc import Sequence
 from typing import Final
 
 from opentelemetry import trace
 from starlette.requests import Request
+from starlette.responses import Response
 
 from document_api.documents.multipart import ACCEPTED, FIELD, MultipartFiles, OneOfSeveral, WrongForm
 from document_api.documents.sameness import Sameness
@@ -12,7 +14,7 @@ from document_api.documents.schemas import UploadResult
 from document_api.documents.service import DocumentService
 from document_api.identity.limits import TenantLimits
 from observability import Problem
-from observability.problems import is_server_error, problem_body
+from observability.problems import is_server_error, problem_body, problem_response
 
 logger = logging.getLogger(__name__)
 
@@ -77,6 +79,17 @@ class BulkUpload:
             repeated=uploaded.repeated,
             problem=None,
         )
+
+
+def nothing_stored(results: Sequence[UploadResult]) -> Response | None:
+    """Return the problem of a request of which nothing is stored: whoever only looks at the status sees it, too."""
+    if any(result.problem is None for result in results):
+        return None
+    problem = results[0].problem or {}
+    members = {name: value for name, value in problem.items() if name not in problem_body(500, "")}
+    told = [result.model_dump(mode="json") for result in results]
+    headers = {"Retry-After": "1"} if results[0].status in {429, 503} else None
+    return problem_response(results[0].status, problem["detail"], headers, **members, results=told)
 
 
 def _refused(filename: str, problem: Problem) -> UploadResult:

@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from access.roles import Permission
 from access.routes import GuardedRoute, needs
-from document_api.documents.bulk import MAX_FILES, BulkUpload
+from document_api.documents.bulk import MAX_FILES, BulkUpload, nothing_stored
 from document_api.documents.library import Library
 from document_api.documents.multipart import MultipartFile
 from document_api.documents.sameness import KEY_HEADER, KEY_PATTERN, MAX_KEY_CHARS, REPLAYED_HEADER, Sameness
@@ -63,8 +63,8 @@ _SEVERAL_FILES: Final[dict[str, Any]] = {
                         "file": {
                             "type": "array",
                             "minItems": 1,
-                            "maxItems": MAX_FILES,
-                            "items": {"type": "string", "format": "binary", "minLength": 1},
+                            "description": f"{MAX_FILES} are stored at most; each that is refused has its problem in its result",
+                            "items": {"type": "string", "format": "binary"},
                         }
                     },
                 }
@@ -127,18 +127,21 @@ async def upload_document(client_id: ClientId, request: Request) -> Response:
     "/upload-documents",
     openapi_extra=_SEVERAL_FILES | _IDEMPOTENCY_KEY | needs(Permission.WRITE_DOCUMENTS, *SECURITY_SCHEMES),
     response_model=UploadResults,
-    responses=problems(400, 401, 403, 408, 413, 415, 422, 429, 503),
+    responses=problems(400, 401, 403, 404, 408, 409, 413, 415, 422, 429, 502, 503, 504, 507),
 )
 async def upload_documents(client_id: ClientId, request: Request) -> Response:
     """Store several documents: multipart/form-data with up to 100 parts named `file`; each has its own result.
 
-    All of them together may be as large as one document.
+    All of them together may be as large as one document. Where none is stored the answer is the first one's problem, with all
+    `results`.
     """
     sameness = Sameness.of_headers(request.headers)
     limits: TenantLimits = request.state.limits
     bulk: BulkUpload = request.state.bulk
     with limits.uploading(client_id):
         results = await bulk.store(client_id, request, sameness)
+    if refused := nothing_stored(results):
+        return refused
     return _json(UploadResults(client_id=client_id, results=results))
 
 
@@ -283,10 +286,13 @@ async def restore_document(client_id: ClientId, doc_id: DocumentId, request: Req
     "/documents/{doc_id}/purge",
     openapi_extra=needs(Permission.PURGE_DOCUMENTS, *SECURITY_SCHEMES),
     status_code=204,
-    responses=problems(400, 401, 403, 404, 422, 429, 502, 503, 504),
+    responses=problems(400, 401, 403, 404, 409, 422, 429, 502, 503, 504),
 )
 async def purge_document(client_id: ClientId, doc_id: DocumentId, request: Request) -> Response:
-    """Do away with a deleted document and its versions for ever; the bytes go within SWEEP_SECONDS."""
+    """Do away with a deleted document and its versions for ever; the bytes go within SWEEP_SECONDS.
+
+    A document that is not deleted stays (409).
+    """
     await _library(request).purge(client_id, doc_id)
     return Response(status_code=204)
 

@@ -21,7 +21,7 @@ from observability import NotFound, Problem
 
 Model = TypeVar("Model", bound=BaseModel)
 
-_REFUSED: Final = HTTPStatus.UNPROCESSABLE_ENTITY
+_REFUSED: Final = frozenset({HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.CONFLICT})
 
 
 class _RecordedVersions(BaseModel):
@@ -33,7 +33,7 @@ class _Refusal(BaseModel):
 
 
 class RecordClient:
-    """Calls the data store about documents of a client; raises what StoreClient raises, and Problem (422) for what it refuses."""
+    """Calls the data store about documents of a client; raises what StoreClient raises, and Problem (409, 422) for what it refuses."""
 
     def __init__(self, store: StoreClient) -> None:
         self._store = store
@@ -104,10 +104,10 @@ class RecordClient:
 
 def _unless_refused(answer: Answer) -> Answer:
     """Return the answer; raises the data store's own Problem where it refuses what this service could not judge."""
-    if answer.status != _REFUSED:
+    if answer.status not in _REFUSED:
         return answer
     detail = _read(_Refusal, answer).detail
-    raise Problem(detail, status=_REFUSED)
+    raise Problem(detail, status=answer.status)
 
 
 def _read(model: type[Model], answer: Answer) -> Model:

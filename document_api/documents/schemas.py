@@ -1,19 +1,23 @@
 """What clients see of a document, and what the data store is told."""
 
 from enum import StrEnum
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from document_api.summaries import SummarySource
-from observability.fields import INT32_MAX, StoredText, Timestamp
+from observability.fields import (
+    INT32_MAX,
+    MAX_TAGS,
+    Moment,
+    StoredText,
+    Tag,
+    TagName,
+    TagValue,
+    Timestamp,
+)
 
-MAX_TAGS: Final = 32
 SEARCHED_CHARS: Final = 100_000
-_TAG_NAME: Final = "[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"
-TagName = Annotated[str, Field(pattern=f"^{_TAG_NAME}$")]
-TagValue = Annotated[StoredText, Field(min_length=1, max_length=256)]
-Tag = Annotated[StoredText, Field(pattern=f"^{_TAG_NAME}:.{{1,256}}$", examples=["year:2026"])]
 
 
 class Document(BaseModel):
@@ -92,7 +96,10 @@ class TagChange(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
     tags: dict[TagName, TagValue | None] = Field(
-        min_length=1, max_length=MAX_TAGS, examples=[{"year": "2026", "draft": None}]
+        min_length=1,
+        max_length=MAX_TAGS,
+        examples=[{"year": "2026", "draft": None}],
+        json_schema_extra={"additionalProperties": False},
     )
 
 
@@ -120,8 +127,8 @@ class ListedDocuments(_Page):
     name: StoredText | None = Field(
         None, min_length=1, max_length=255, description="A part of the name, in any case"
     )
-    uploaded_from: AwareDatetime | None = Field(None, examples=["2026-01-01T00:00:00Z"])
-    uploaded_before: AwareDatetime | None = Field(None, examples=["2027-01-01T00:00:00Z"])
+    uploaded_from: Moment | None = Field(None, examples=["2026-01-01T00:00:00Z"])
+    uploaded_before: Moment | None = Field(None, examples=["2027-01-01T00:00:00Z"])
     tag: list[Tag] = Field(
         default_factory=list, max_length=MAX_TAGS, description="name:value; several: all of them"
     )

@@ -5,7 +5,7 @@ import json
 import logging
 import re
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final, Literal
@@ -113,7 +113,7 @@ class _Request:
     path: str
     told: str
     body: bytes | None
-    expected: int | None
+    expected: Container[int]
     repeatable: bool
 
 
@@ -211,7 +211,7 @@ class StoreClient:
                 "POST",
                 path,
                 json.dumps(body).encode(),
-                expected=HTTPStatus.NOT_FOUND,
+                expected={HTTPStatus.NOT_FOUND},
                 repeatable=True,  # asking does nothing
             )
         except OutcomeUnknown as error:
@@ -246,7 +246,7 @@ class StoreClient:
         path: str,
         body: bytes | None = None,
         *,
-        expected: int | None = None,
+        expected: Container[int] = frozenset(),
         parameters: Mapping[str, Any] | None = None,
         told: str | None = None,
         repeatable: bool = False,
@@ -326,7 +326,7 @@ class StoreClient:
                     raise Unavailable("The data store cannot be reached; try again.") from error
                 raise OutcomeUnknown(_NO_ANSWER) from error
             step.set(http_attributes.HTTP_RESPONSE_STATUS_CODE, answer.status)
-            if answer.status != request.expected:
+            if answer.status not in request.expected:
                 _raise_for_problem(answer)
             return answer
 

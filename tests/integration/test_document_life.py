@@ -380,7 +380,8 @@ class TestDelete:
     def test_a_document_that_is_not_deleted_is_not_purged(self, api: httpx.Client) -> None:
         """Nothing goes for ever by one request."""
         number = put(api)
-        assert_problem(api.post(f"{DOCUMENTS}/{number}/purge"), 404)
+        problem = assert_problem(api.post(f"{DOCUMENTS}/{number}/purge"), 409)
+        assert problem["detail"] == "The document is not deleted: delete it first."
         assert listed(api) == [number]
 
     def test_a_purged_document_takes_its_versions_and_its_bytes_with_it(
@@ -583,6 +584,12 @@ class TestSeveralFiles:
         results = self.several(api, ("big.txt", b"x" * (LIMIT + 1)), ("z.txt", b"two")).json()["results"]
         assert [(each["status"], each["document"] is None) for each in results] == [(413, True), (200, False)]
         assert len(listed(api)) == 3
+
+    def test_where_none_is_stored_the_answer_is_the_first_ones_problem(self, api: httpx.Client) -> None:
+        """Whoever only looks at the status sees it; each result is there all the same."""
+        problem = assert_problem(self.several(api, ("..", b"x"), ("e.txt", b"")), 422)
+        assert problem["detail"].startswith("The file has no usable name")
+        assert [result["status"] for result in problem["results"]] == [422, 422]
 
     def test_a_repeated_request_stores_nothing_twice(self, api: httpx.Client) -> None:
         """By its key; each file is found again by its place."""
