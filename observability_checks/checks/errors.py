@@ -102,10 +102,10 @@ def wrong_requests(context: Context, document: Document) -> Sequence[WrongReques
         WrongRequest(
             "a method not allowed",
             405,
-            "DELETE",
+            "POST",
             DOCUMENT_ROUTE,
             ErrorType.METHOD_NOT_ALLOWED,
-            lambda api: api.send("DELETE", f"/clients/{owner}/documents/{document.document_id}"),
+            lambda api: api.send("POST", f"/clients/{owner}/documents/{document.document_id}"),
         ),
         WrongRequest(
             "a path that is not there",
