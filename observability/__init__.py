@@ -10,6 +10,13 @@ Traps: names stand in signals.py only; an ID is never a label (instruments.py dr
 exceptions are recorded where they are handled; measure inside the span, or the exemplar has no trace.
 """
 
+import os
+
+# uvloop forks to start a process. gRPC would stop its threads for that, or say on stdout that it could not, and run its own
+# code in the child: nothing of it is used there. Read when gRPC is imported.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+
+
 from observability.admission import Admission
 from observability.context import (
     ClientId,

@@ -29,6 +29,7 @@ SILENT: Mapping[str, str] = {
     "gen_ai_": "no model is configured",
     "ALERTS": "nothing fires while all is well",
     "storage_leftovers_total": "no process was killed while it stored",
+    "virus_scan_duration": "no scanner is configured",
     "document_changes_total": "nobody changes a document",
     "documents_downloaded_total": "nobody downloads a document",
     "contents_removed_total": "nothing was purged",
@@ -53,13 +54,15 @@ NAMED = operator.attrgetter("__name__")
 
 @pytest.fixture(scope="module")
 def traffic(stack: RunningStack, http: httpx.Client) -> None:
-    """Documents are stored and read, one of them no text; requests are refused, and fail; a service is not well."""
+    """Documents are stored and read, one of them no text, one a page; requests are refused, and fail; a service is not well."""
     api = Api(http, stack.endpoints["nginx"])
     for number in range(5):
         document = api.upload("queries", f"{number}.txt", sample_text(3, 3))
         assert document.exchange.status == 200
         assert api.document("queries", document.document_id).status == 200
     assert api.upload("queries", "0.bin", b"\x00").exchange.status == 200
+    page = b"<!DOCTYPE html><title>A page</title><p>That is read in a process of its own."
+    assert api.upload("queries", "0.html", page).exchange.status == 200
     assert api.document("queries", 2**60).status == 404
     with held(stack.endpoints["data_store"]):
         assert http.get(f"{stack.endpoints['document_api'][0]}/health").status_code == 503
