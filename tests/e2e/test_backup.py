@@ -141,7 +141,7 @@ def _check_documents(target: RunningStack, archive: Path, before: list[Stored]) 
     for row in found.values():
         assert hashlib.sha256(files[row.storage_key].read_bytes()).hexdigest() == row.sha256
     with tarfile.open(archive) as tar:
-        assert sum(name.startswith("documents/") for name in tar.getnames()) == len(found)
+        assert sum(name.startswith("documents/") for name in tar.getnames()) == len(files)
     counted = query(
         target,
         "SELECT c.id FROM clients c LEFT JOIN (SELECT client_id, count(*) n, sum(file_size) b FROM document_metadata"
