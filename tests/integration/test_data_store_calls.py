@@ -29,7 +29,7 @@ from tests.telemetry_spy import TelemetrySpy
 from tests.waiting import eventually
 
 READ: Final = b"""{"id": 1, "client_id": "acme", "filename": "a.txt", "file_size": 1, "file_type": "text/plain",
-"upload_timestamp": "2026-01-01T00:00:00Z", "sha256": "", "summary": null, "summary_source": "none", "summary_reason": null}"""
+"upload_timestamp": "2026-01-01T00:00:00Z", "sha256": "", "storage_key": "x/y", "summary": null, "summary_source": "none", "summary_reason": null}"""
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """More than the services can do: what is too much is refused, and afterwards nothing of it is left."""
 
+import uuid
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,7 +16,9 @@ UPLOAD: Final = "/clients/acme/upload-document"
 
 def upload(url: str) -> httpx.Response:
     """Upload a document."""
-    return httpx.put(f"{url}{UPLOAD}", files={"file": ("a.txt", b"Some text.", "text/plain")}, timeout=60)
+    return httpx.put(
+        f"{url}{UPLOAD}", files={"file": ("a.txt", uuid.uuid4().hex.encode(), "text/plain")}, timeout=60
+    )
 
 
 def test_what_is_too_much_is_refused_and_the_rest_is_stored(database_url: str, tmp_path: Path) -> None:
