@@ -41,6 +41,8 @@ from observability.signals import (
 )
 
 _FOR_SERVICES: Final = needs(Permission.BE_A_SERVICE, SCHEME)
+# What may become of any request about a document.
+_USUAL: Final = (401, 404, 413, 422, 503, 504)
 _MAX_ACTOR_CHARS: Final = 256
 _NOT_THERE: Final = "The client has no such document."
 
@@ -70,7 +72,7 @@ def records_router(documents: DocumentRepository, versions: DocumentVersions) ->
     @router.get(
         DOCUMENT_ROUTE,
         response_model=Document,
-        responses=problems(401, 404, 413, 422, 503, 504),
+        responses=problems(*_USUAL),
         openapi_extra=_FOR_SERVICES,
     )
     async def get_document(client_id: ClientId, doc_id: DocumentId, request: Request) -> Response:
@@ -100,7 +102,7 @@ def records_router(documents: DocumentRepository, versions: DocumentVersions) ->
     @router.get(
         VERSIONS_ROUTE,
         response_model=Versions,
-        responses=problems(401, 404, 413, 422, 503, 504),
+        responses=problems(*_USUAL),
         openapi_extra=_FOR_SERVICES,
     )
     async def list_versions(client_id: ClientId, doc_id: DocumentId) -> Response:
@@ -160,7 +162,7 @@ def lifecycle_router(lifecycle: DocumentLifecycle) -> APIRouter:
     @router.delete(
         DOCUMENT_ROUTE,
         status_code=204,
-        responses=problems(401, 404, 413, 422, 503, 504),
+        responses=problems(*_USUAL),
         openapi_extra=_FOR_SERVICES,
     )
     async def delete_document(client_id: ClientId, doc_id: DocumentId, request: Request) -> Response:
@@ -171,7 +173,7 @@ def lifecycle_router(lifecycle: DocumentLifecycle) -> APIRouter:
     @router.post(
         RESTORE_ROUTE,
         response_model=Document,
-        responses=problems(401, 404, 413, 422, 503, 504),
+        responses=problems(*_USUAL),
         openapi_extra=_FOR_SERVICES,
     )
     async def restore_document(client_id: ClientId, doc_id: DocumentId, request: Request) -> Response:

@@ -83,7 +83,10 @@ _IDEMPOTENCY_KEY: Final[dict[str, Any]] = {
         }
     ]
 }
+# What may become of any request about documents.
+_USUAL: Final = (400, 401, 403, 404, 422, 429, 502, 503, 504)
 _READS: Final = needs(Permission.READ_DOCUMENTS, *SECURITY_SCHEMES)
+_WRITES: Final = needs(Permission.WRITE_DOCUMENTS, *SECURITY_SCHEMES)
 _LINK: Final[dict[str, Any]] = {
     "description": 'The next page: `<PATH?QUERY>; rel="next"` (RFC 8288); none on the last one',
     "schema": {"type": "string"},
@@ -207,7 +210,7 @@ async def _upload(client_id: str, request: Request, version_of: int | None) -> R
     "/documents",
     openapi_extra=_READS,
     response_model=DocumentList,
-    responses={200: {"headers": {"Link": _LINK}}, **problems(400, 401, 403, 404, 422, 429, 502, 503, 504)},
+    responses={200: {"headers": {"Link": _LINK}}, **problems(*_USUAL)},
 )
 async def list_documents(
     client_id: ClientId, which: Annotated[ListedDocuments, Query()], request: Request
@@ -221,7 +224,7 @@ async def list_documents(
     "/search",
     openapi_extra=_READS,
     response_model=FoundList,
-    responses={200: {"headers": {"Link": _LINK}}, **problems(400, 401, 403, 404, 422, 429, 502, 503, 504)},
+    responses={200: {"headers": {"Link": _LINK}}, **problems(*_USUAL)},
 )
 async def search_documents(
     client_id: ClientId, which: Annotated[SearchedDocuments, Query()], request: Request
@@ -238,7 +241,7 @@ async def search_documents(
     "/documents/{doc_id}/versions",
     openapi_extra=_READS,
     response_model=Versions,
-    responses=problems(400, 401, 403, 404, 422, 429, 502, 503, 504),
+    responses=problems(*_USUAL),
 )
 async def list_versions(client_id: ClientId, doc_id: DocumentId, request: Request) -> Response:
     """Return what a document is and was, the newest first; tags are the document's."""
@@ -247,7 +250,7 @@ async def list_versions(client_id: ClientId, doc_id: DocumentId, request: Reques
 
 @router.patch(
     "/documents/{doc_id}",
-    openapi_extra=needs(Permission.WRITE_DOCUMENTS, *SECURITY_SCHEMES),
+    openapi_extra=_WRITES,
     response_model=Document,
     responses=problems(400, 401, 403, 404, 413, 422, 429, 502, 503, 504),
     max_body_size=MAX_CHANGE_BYTES,
@@ -261,9 +264,9 @@ async def change_document(
 
 @router.delete(
     "/documents/{doc_id}",
-    openapi_extra=needs(Permission.WRITE_DOCUMENTS, *SECURITY_SCHEMES),
+    openapi_extra=_WRITES,
     status_code=204,
-    responses=problems(400, 401, 403, 404, 422, 429, 502, 503, 504),
+    responses=problems(*_USUAL),
 )
 async def delete_document(client_id: ClientId, doc_id: DocumentId, request: Request) -> Response:
     """Delete a document: it is not found any more, and can be restored for a time (RESTORE_SECONDS)."""
@@ -273,9 +276,9 @@ async def delete_document(client_id: ClientId, doc_id: DocumentId, request: Requ
 
 @router.post(
     "/documents/{doc_id}/restore",
-    openapi_extra=needs(Permission.WRITE_DOCUMENTS, *SECURITY_SCHEMES),
+    openapi_extra=_WRITES,
     response_model=Document,
-    responses=problems(400, 401, 403, 404, 422, 429, 502, 503, 504),
+    responses=problems(*_USUAL),
 )
 async def restore_document(client_id: ClientId, doc_id: DocumentId, request: Request) -> Response:
     """Bring a deleted document back."""
@@ -301,7 +304,7 @@ async def purge_document(client_id: ClientId, doc_id: DocumentId, request: Reque
     "/documents/{doc_id}",
     openapi_extra=_READS,
     response_model=Document,
-    responses=problems(400, 401, 403, 404, 422, 429, 502, 503, 504),
+    responses=problems(*_USUAL),
 )
 async def get_document(client_id: ClientId, doc_id: DocumentId, request: Request) -> Response:
     """Return a document's metadata with its summary; another client's document is not found."""
