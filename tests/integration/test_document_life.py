@@ -12,7 +12,14 @@ from urllib.parse import unquote
 import httpx
 import pytest
 
-from observability.signals import CONTENTS_REMOVED, DOCUMENT_CHANGES, DOCUMENTS_DOWNLOADED, Span
+from data_store.backup.database import bytes_kept
+from observability.signals import (
+    CONTENTS_REMOVED,
+    DOCUMENT_CHANGES,
+    DOCUMENTS_DOWNLOADED,
+    REMOVED_STORAGE_KEYS_ROUTE,
+    Span,
+)
 from tests.integration.conftest import PostgreSQL, data_store_on
 from tests.integration.test_document_api_http import LIMIT, TEXT, document_api_on, files, upload
 from tests.records import assert_problem
@@ -425,6 +432,17 @@ class TestDelete:
             eventually(lambda: len(files(tmp_path)) == 1, "its bytes are gone")
             assert (listed(api), listed(api, deleted=True)) == ([kept], [])
         assert {span.attributes["outcome"] for span in telemetry.spans(Span.REMOVE_CONTENTS)} == {"success"}
+
+    def test_bytes_stay_while_a_backup_reads(
+        self, data_store: httpx.Client, api: httpx.Client, owner_url: str
+    ) -> None:
+        """It wants those of every row that it has seen; they go when it is done."""
+        number = put(api)
+        for method, path in (("DELETE", ""), ("POST", "/purge")):
+            api.request(method, f"{DOCUMENTS}/{number}{path}").raise_for_status()
+        with bytes_kept(owner_url):
+            assert data_store.post(REMOVED_STORAGE_KEYS_ROUTE).json() == {"keys": []}
+        assert len(data_store.post(REMOVED_STORAGE_KEYS_ROUTE).json()["keys"]) == 1
 
     def test_bytes_that_are_purged_while_they_are_stored_again_are_there(
         self, data_store: httpx.Client, tmp_path: Path, telemetry: TelemetrySpy
