@@ -3,6 +3,7 @@
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Final
 
 from access.audit import Action, audited
 from document_api.documents.content import ContentResponse
@@ -26,7 +27,13 @@ from observability.signals import Attribute, DocumentChange, Span
 
 logger = logging.getLogger(__name__)
 
-_LOST = "The document's bytes are not there any more: restore them from a backup (docs/backup.md)."
+_LOST: Final = "The document's bytes are not there any more: restore them from a backup (docs/backup.md)."
+_ACTIONS: Final = {
+    DocumentChange.CHANGED: Action.DOCUMENT_CHANGE,
+    DocumentChange.DELETED: Action.DOCUMENT_DELETE,
+    DocumentChange.RESTORED: Action.DOCUMENT_RESTORE,
+    DocumentChange.PURGED: Action.DOCUMENT_PURGE,
+}
 
 
 class Library:
@@ -136,11 +143,3 @@ class Library:
         logger.info(
             "Document %s", change.value, extra={"context_data": audited(_ACTIONS[change], document_id)}
         )
-
-
-_ACTIONS = {
-    DocumentChange.CHANGED: Action.DOCUMENT_CHANGE,
-    DocumentChange.DELETED: Action.DOCUMENT_DELETE,
-    DocumentChange.RESTORED: Action.DOCUMENT_RESTORE,
-    DocumentChange.PURGED: Action.DOCUMENT_PURGE,
-}
