@@ -79,20 +79,7 @@ def parse(answer: Mapping[str, Any]) -> Iterator[LogRecord]:
     for stream in answer["data"]["result"]:
         for moment, line, *rest in stream["values"]:
             metadata = rest[0].get("structuredMetadata", {}) if rest else {}
-            yield _record(int(moment), line, {**stream["stream"], **metadata})
-
-
-def _record(time_ns: int, line: str, fields: dict[str, str]) -> LogRecord:
-    return LogRecord(
-        time_ns=time_ns,
-        service=fields.get("service_name", ""),
-        level=fields.get("severity_text", ""),
-        message=line,
-        correlation_id=fields.get("correlation_id", ""),
-        trace_id=fields.get("trace_id", ""),
-        span_id=fields.get("span_id", ""),
-        fields=fields,
-    )
+            yield LogRecord.of(int(moment), line, {**stream["stream"], **metadata})
 
 
 def logql_refusal(client: httpx.Client, url: str) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Self
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,20 @@ class LogRecord:
     trace_id: str
     span_id: str
     fields: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, time_ns: int, message: str, fields: Mapping[str, str]) -> Self:
+        """Pick what every record has out of its fields."""
+        return cls(
+            time_ns=time_ns,
+            service=fields.get("service_name", ""),
+            level=fields.get("severity_text", ""),
+            message=message,
+            correlation_id=fields.get("correlation_id", ""),
+            trace_id=fields.get("trace_id", ""),
+            span_id=fields.get("span_id", ""),
+            fields=fields,
+        )
 
 
 @dataclass(frozen=True, slots=True)

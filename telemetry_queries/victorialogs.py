@@ -80,16 +80,7 @@ def parse(answer: str) -> Iterator[LogRecord]:
 
 def _record(stored: dict[str, str]) -> LogRecord:
     fields = {name.replace(".", "_"): value for name, value in stored.items()}
-    return LogRecord(
-        time_ns=_nanoseconds(fields["_time"]),
-        service=fields.get("service_name", ""),
-        level=fields.get("severity_text", ""),
-        message=fields.get("_msg", ""),
-        correlation_id=fields.get("correlation_id", ""),
-        trace_id=fields.get("trace_id", ""),
-        span_id=fields.get("span_id", ""),
-        fields=fields,
-    )
+    return LogRecord.of(_nanoseconds(fields["_time"]), fields.get("_msg", ""), fields)
 
 
 def _nanoseconds(moment: str) -> int:

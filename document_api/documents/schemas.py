@@ -1,11 +1,12 @@
 """What clients see of a document, and what the data store is told."""
 
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from document_api.summaries import SummarySource
+from document_api.text import MAX_CHARS
 from observability.fields import (
     INT32_MAX,
     MAX_TAGS,
@@ -16,8 +17,6 @@ from observability.fields import (
     TagValue,
     Timestamp,
 )
-
-SEARCHED_CHARS: Final = 100_000
 
 
 class Document(BaseModel):
@@ -87,7 +86,7 @@ class NewDocument(BaseModel):
     summary_source: SummarySource
     summary_reason: str | None
     idempotency_digest: str
-    text: str = Field(max_length=SEARCHED_CHARS)  # what is searched
+    text: str = Field(max_length=MAX_CHARS)  # what is searched
 
 
 class TagChange(BaseModel):

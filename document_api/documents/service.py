@@ -12,7 +12,7 @@ from opentelemetry import trace
 from access.audit import Action, audited
 from document_api.documents.multipart import MultipartFile, OneOfSeveral
 from document_api.documents.sameness import Sameness
-from document_api.documents.schemas import SEARCHED_CHARS, Document, NewDocument
+from document_api.documents.schemas import Document, NewDocument
 from document_api.documents.storage import BACKEND, FileStorage, IncomingFile
 from document_api.documents.store_client import Created, OutcomeUnknown, OverALimit, StoreClient
 from document_api.identity.limits import TenantLimits, Work
@@ -257,7 +257,7 @@ def _record(
         summary_reason=summary.reason,
         # Always one: whoever gets no answer from the data store may ask it again.
         idempotency_digest=(sameness or Sameness.of_file(file.key)).digest,
-        text=text.content[:SEARCHED_CHARS],
+        text=text.content,
     )
 
 
