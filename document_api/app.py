@@ -3,6 +3,7 @@
 import logging
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, TypedDict
 
 from anyio.to_thread import run_sync
@@ -26,6 +27,7 @@ from document_api.identity.principals import Principals
 from document_api.identity.strangers import Strangers
 from document_api.inspection.addresses import Addresses
 from document_api.labels import BoundedLabel
+from document_api.last_backup import last_backup
 from document_api.scan import scanner_at
 from document_api.settings import DocumentApiSettings
 from document_api.summaries import Summarizer
@@ -42,7 +44,7 @@ from observability import (
 )
 from observability.openapi import describe_answers
 from observability.service import AuthMode, load_settings
-from observability.signals import DOCUMENT_STORAGE
+from observability.signals import DOCUMENT_STORAGE, LAST_BACKUP
 
 if TYPE_CHECKING:
     from document_api.inspection.reader import TelemetryReader
@@ -87,6 +89,7 @@ def create_app(settings: DocumentApiSettings | None = None, telemetry: Telemetry
             )
             await run_sync(storage.prepare)
             telemetry.metrics.observe(DOCUMENT_STORAGE, storage.space)
+            telemetry.metrics.observe(LAST_BACKUP, partial(last_backup, settings.upload_dir))
             reader = await stack.enter_async_context(TextReader.open(telemetry, settings))
             scanner = scanner_at(settings.clamd_address, telemetry, seconds=settings.clamd_timeout_seconds)
             summarizer = await stack.enter_async_context(_summarizer(settings, telemetry))

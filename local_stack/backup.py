@@ -4,12 +4,13 @@ import argparse
 import os
 import signal
 import subprocess
+import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
-from data_store.backup import BackupError
+from data_store.backup import INCOMPLETE, BackupError
 from data_store.backup.archive import check_complete
 from data_store.backup.files import sync_folder
 from local_stack.errors import StackError, UsageError
@@ -53,13 +54,21 @@ def back_up(command: Sequence[str], target: str, environment: Environment = None
         with os.fdopen(descriptor, "wb") as output:
             ended = _run(command, environment, stdout=output)
             os.fsync(output.fileno())
-        if ended == 0:
+        if ended in {0, INCOMPLETE}:
             _check(partial, file)
-            partial.replace(file)
-            sync_folder(file.parent)
+            _place(partial, file, whole=ended == 0)
     finally:
         partial.unlink(missing_ok=True)
     return ended
+
+
+def _place(partial: Path, file: Path, *, whole: bool) -> None:
+    """Give an archive its name; one that does without some bytes has another: the file that is there may have them."""
+    name = file if whole else file.with_name(f"{file.name}.incomplete")
+    partial.replace(name)
+    sync_folder(file.parent)
+    if not whole:
+        sys.stderr.write(f"it is {name}; {file} is for a whole one\n")
 
 
 def restore(command: Sequence[str], source: str, environment: Environment = None) -> int:

@@ -569,6 +569,12 @@ DOCUMENT_STORAGE: Final = MetricSpec(
     "By",
     {"state": frozenset({"used", "free"})},
 )
+LAST_BACKUP: Final = MetricSpec(
+    "last_backup_timestamp",
+    "gauge",
+    "Unix time that the newest whole backup is of; 0: there is none",
+    "s",
+)
 PROCESS_MEMORY_LIMIT: Final = MetricSpec("process.memory.limit", "gauge", "Memory the process may use", "By")
 
 # Made by OpenTelemetry's instrumentor for system metrics.
@@ -636,6 +642,7 @@ DOCUMENT_METRICS: Final = (
     DOCUMENTS_UPLOADED,
     DOCUMENT_SIZE,
     DOCUMENT_STORAGE,
+    LAST_BACKUP,
     STORAGE_LEFTOVERS,
     VIRUS_SCAN_DURATION,
     TEXT_EXTRACTION_DURATION,

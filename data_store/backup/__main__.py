@@ -8,8 +8,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final, NoReturn
 
-from data_store.backup import BackupError
+from data_store.backup import INCOMPLETE, BackupError
 from data_store.backup.create import create
+from data_store.backup.damage import Damage
+from data_store.backup.files import note_backup
 from data_store.backup.manifest import Manifest
 from data_store.backup.progress import Progress
 from data_store.backup.restore import restore
@@ -39,16 +41,13 @@ def main(arguments: Sequence[str]) -> int:
         return _fail("an archive is no text for a terminal: name a file with > or <", _MISUSED)
     for number in _ENDING:
         signal.signal(number, _end)
+    run = _create if options.command == "create" else _restore
     try:
-        if options.command == "create":
-            _create(load_settings(DataStoreSettings), options.uploads)
-        else:
-            _restore(load_settings(DataStoreSettings), options.uploads)
+        return run(load_settings(DataStoreSettings), options.uploads)
     except (BackupError, MigrationError, OSError) as error:
         return _fail(str(error), _FAILED)
     except KeyboardInterrupt:
         return _fail("interrupted", _INTERRUPTED)
-    return 0
 
 
 def _end(*_: object) -> NoReturn:
@@ -58,23 +57,47 @@ def _end(*_: object) -> NoReturn:
     raise KeyboardInterrupt
 
 
-def _create(settings: DataStoreSettings, uploads: Path) -> None:
+def _create(settings: DataStoreSettings, uploads: Path) -> int:
     progress = Progress()
     output = sys.stdout.buffer
-    taken = create(output, settings.owner_url, settings.api_key_pepper.get_secret_value(), uploads, progress)
+    pepper = settings.api_key_pepper.get_secret_value()
+    taken, damage = create(output, settings.owner_url, pepper, uploads, progress)
     output.flush()
     progress.line(f"backed up {_told(taken)}, in {progress.seconds:.1f} s")
     progress.line(_KEEP)
+    if not damage.files:
+        _note(taken, uploads, progress)
+    return _ended(damage, progress)
 
 
-def _restore(settings: DataStoreSettings, uploads: Path) -> None:
+def _note(taken: Manifest, uploads: Path, progress: Progress) -> None:
+    try:
+        note_backup(uploads, taken.taken_at.timestamp())
+    except OSError as error:
+        progress.line(f"warning: how old this backup gets will not be told: {error}")
+
+
+def _restore(settings: DataStoreSettings, uploads: Path) -> int:
     progress = Progress()
     # Unbuffered: a buffer reads again and again in one go, and would not hear of a signal that comes between two reads.
     with open(sys.stdin.fileno(), "rb", buffering=0, closefd=False) as stream:
-        taken = restore(stream, settings.owner_url, settings.service_role, uploads, progress)
+        taken, damage = restore(stream, settings.owner_url, settings.service_role, uploads, progress)
     progress.line(f"restored {_told(taken)}, in {progress.seconds:.1f} s")
     if not taken.pepper.matches(settings.api_key_pepper.get_secret_value()):
         progress.line(_OTHER_PEPPER)
+    return _ended(damage, progress)
+
+
+def _ended(damage: Damage, progress: Progress) -> int:
+    """Say which bytes are missing and return the exit code."""
+    if not damage.files:
+        return 0
+    progress.line(
+        f"incomplete: without the bytes of {damage.files} files, which were lost or damaged (what to do: docs/backup.md):"
+    )
+    for line in damage.lines():
+        progress.line(line)
+    return INCOMPLETE
 
 
 def _told(taken: Manifest) -> str:

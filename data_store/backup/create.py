@@ -22,6 +22,7 @@ from data_store.backup.archive import (
     Output,
     Writer,
 )
+from data_store.backup.damage import Damage
 from data_store.backup.database import bytes_kept, copy_command, lock, tables, transaction
 from data_store.backup.files import is_storage_key
 from data_store.backup.manifest import Complete, Manifest, PepperDigest, TableColumns, TableContent
@@ -47,8 +48,6 @@ _SEQUENCES: Final = text(
     "SELECT sequencename, last_value FROM pg_sequences WHERE schemaname = current_schema() ORDER BY 1"
 )
 
-_DAMAGED_SHOWN: Final = 20
-
 
 class _Document(NamedTuple):
     client_id: str
@@ -57,12 +56,13 @@ class _Document(NamedTuple):
     file_size: int
     sha256: str
 
-    def __str__(self) -> str:
-        return f"document {self.id} of client {self.client_id} (documents/{self.storage_key})"
 
+def create(
+    output: Output, database_url: str, pepper: str, uploads: Path, progress: Progress
+) -> tuple[Manifest, Damage]:
+    """Write an archive and return what it is of, and which bytes it does without, since they are lost.
 
-def create(output: Output, database_url: str, pepper: str, uploads: Path, progress: Progress) -> Manifest:
-    """Write an archive and return what it is of; raises BackupError, and then what was written is worth nothing.
+    Raises BackupError, and then what was written is worth nothing.
 
     What is acknowledged before this begins is in it: its row is committed then, and its file was there before its row.
     """
@@ -70,17 +70,19 @@ def create(output: Output, database_url: str, pepper: str, uploads: Path, progre
         found = tables(connection)  # the first statement: all others see what is committed now
         lock(connection, [table.name for table in found], "ACCESS SHARE")  # no migration meanwhile
         manifest = _manifest(connection, found, pepper)
+        _check_folder(uploads / DOCUMENTS, manifest)
         writer = Writer(output, manifest.taken_at.timestamp())
         writer.add(MANIFEST, _json(manifest))
-        _add_documents(writer, connection, uploads / DOCUMENTS, progress.of(manifest.files or 0))
+        damage = _add_documents(writer, connection, uploads / DOCUMENTS, progress.of(manifest.files or 0))
         contents = {table.name: _add_table(writer, connection, table) for table in found}
         # Sequences belong to no transaction: read last, they are beyond every row of it.
         sequences = dict(connection.execute(_SEQUENCES).tuples().all())
-        writer.add(
-            COMPLETE, _json(Complete(documents=manifest.documents, tables=contents, sequences=sequences))
+        complete = Complete(
+            documents=manifest.documents, damaged=damage.files, tables=contents, sequences=sequences
         )
+        writer.add(COMPLETE, _json(complete))
         writer.close()
-    return manifest
+    return manifest, damage
 
 
 def _manifest(connection: Connection, found: list[TableColumns], pepper: str) -> Manifest:
@@ -98,18 +100,20 @@ def _manifest(connection: Connection, found: list[TableColumns], pepper: str) ->
     )
 
 
-def _add_documents(writer: Writer, connection: Connection, folder: Path, progress: Counted) -> None:
-    """Append the file of each row; all that are damaged are named."""
-    damaged: list[str] = []
+def _check_folder(folder: Path, manifest: Manifest) -> None:
+    """Refuse to take all documents for lost where the folder is the wrong one."""
+    if manifest.files and not folder.is_dir():
+        raise BackupError(f"there is no folder {folder}: name the UPLOAD_DIR of document_api with --uploads")
+
+
+def _add_documents(writer: Writer, connection: Connection, folder: Path, progress: Counted) -> Damage:
+    """Append the file of each row, and go on past those that are damaged."""
+    damage = Damage()
     for document in _documents(connection):
         if problem := _add_document(writer, folder, document):
-            damaged.append(f"  {document}: {problem}")
+            damage.add(document.client_id, document.id, document.storage_key, problem)
         progress.advance()
-    if damaged:
-        shown = "\n".join(damaged[:_DAMAGED_SHOWN])
-        raise BackupError(
-            f"{len(damaged)} documents have lost their bytes (what to do: docs/backup.md); there is no backup:\n{shown}"
-        )
+    return damage
 
 
 def _documents(connection: Connection) -> Iterator[_Document]:
@@ -120,28 +124,50 @@ def _documents(connection: Connection) -> Iterator[_Document]:
 def _add_document(writer: Writer, folder: Path, document: _Document) -> str | None:
     """Append a file and return what is wrong with it."""
     if not is_storage_key(document.storage_key):
-        return "that is no name of a file of robin"
+        # No restore takes such a row: whoever serves it would read a file that is none of robin's.
+        raise BackupError(
+            f"document {document.id} of client {document.client_id} names {document.storage_key!r}, which is no file of robin"
+            " (what to do: docs/backup.md)"
+        )
     try:
-        with (folder / document.storage_key).open("rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            file.seek(0)
-            if size != document.file_size:
-                return f"its file has {size} bytes, not {document.file_size}"
-            return _append(writer, file, document)
+        file = (folder / document.storage_key).open("rb")
     except OSError as error:
-        return f"its file cannot be read: {error.strerror}"
+        return _unreadable(error)
+    with file:
+        size = os.fstat(file.fileno()).st_size
+        if size != document.file_size:
+            return f"its file has {size} bytes, not {document.file_size}"
+        return _append(writer, file, document)
 
 
 def _append(writer: Writer, file: BinaryIO, document: _Document) -> str | None:
+    """Append a file that has its size; where it cannot be read on, zeros take the place of the rest."""
     digest, left = hashlib.sha256(), document.file_size
+    problem: str | None = None
     writer.begin(DOCUMENTS + document.storage_key, left)
-    while chunk := file.read(min(left, CHUNK_BYTES)):
+    while left:
+        size = min(left, CHUNK_BYTES)
+        chunk, problem = (b"", problem) if problem else _read(file, size)
+        chunk = chunk or bytes(size)
         digest.update(chunk)
         writer.write(chunk)
         left -= len(chunk)
-    writer.write(bytes(left))  # cut off just now: it is not what it was anyway
     writer.end(document.file_size)
-    return None if digest.hexdigest() == document.sha256 else "its bytes are not those that were uploaded"
+    if problem is None and digest.hexdigest() != document.sha256:
+        return "its bytes are not those that were uploaded"
+    return problem
+
+
+def _read(file: BinaryIO, size: int) -> tuple[bytes, str | None]:
+    """Return the next bytes and what is wrong with them."""
+    try:
+        return file.read(size), None
+    except OSError as error:
+        return b"", _unreadable(error)
+
+
+def _unreadable(error: OSError) -> str:
+    return f"its file cannot be read: {error.strerror}"
 
 
 def _add_table(writer: Writer, connection: Connection, table: TableColumns) -> TableContent:

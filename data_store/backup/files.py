@@ -12,6 +12,8 @@ from typing import Final, NamedTuple
 from data_store.backup.archive import DOCUMENTS
 
 _STAGED: Final = "restoring"
+# Its time is that of the newest whole backup: document_api tells how old it is.
+_LAST_BACKUP: Final = "last-backup"
 # A folder named by a client's digest, before 1.0 by its id, and a random name; never a way out of the folder.
 _KEY: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}/[0-9a-f]{32}")
 
@@ -50,6 +52,10 @@ class Staging:
             os.fsync(file.fileno())
         return StagedFile(key, size, digest.hexdigest())
 
+    def discard(self, key: str) -> None:
+        """Remove a file that was written."""
+        (self._root / key).unlink()
+
     def prepare(self) -> None:
         """Begin with nothing: what a restore that was killed has left is removed."""
         self.remove()
@@ -85,6 +91,13 @@ class Staging:
             for file in folder.iterdir():
                 with suppress(FileNotFoundError, NotADirectoryError):  # it did not come so far
                     (self._documents / folder.name / file.name).unlink()
+
+
+def note_backup(uploads: Path, taken_at: float) -> None:
+    """Leave word of a whole backup; raises OSError."""
+    note = uploads / _LAST_BACKUP
+    note.touch(mode=0o600)
+    os.utime(note, (taken_at, taken_at))
 
 
 def sync_folder(folder: Path) -> None:

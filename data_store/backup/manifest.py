@@ -84,6 +84,7 @@ class Complete(_Model):
     """The end: who reads this has got everything."""
 
     documents: int
+    damaged: int = 0  # files that it has not got, or not as they were uploaded
     tables: Mapping[Name, TableContent]
     sequences: Mapping[Name, int | None]
 

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, text
 
 from data_store.backup import BackupError
 from data_store.backup.archive import CHUNK_BYTES, COMPLETE, DOCUMENTS, MANIFEST, TABLES, Reader
+from data_store.backup.damage import Damage
 from data_store.backup.database import copy_command, is_empty, lock, tables, transaction
 from data_store.backup.files import StagedFile, Staging, is_storage_key
 from data_store.backup.manifest import Complete, Manifest, TableColumns, TableContent
@@ -28,15 +29,16 @@ _MAKE_FILES: Final = text(
     " ON COMMIT DROP"
 )
 _KEEP_FILES: Final = f"INSERT INTO {_FILES} VALUES %s"  # noqa: S608  a constant
-# Rows without their file, and files without their row.
+# Rows without their file, and files without their row; each file once.
 _UNLIKE: Final = text(
     f"""
-    SELECT documents.id, documents.client_id, storage_key
+    SELECT DISTINCT ON (storage_key) documents.client_id, documents.id, storage_key, files.sha256 IS NOT NULL
     FROM (
         SELECT id, client_id, storage_key, file_size, sha256 FROM document_metadata
         UNION ALL SELECT document_id, client_id, storage_key, file_size, sha256 FROM document_versions
     ) AS documents FULL JOIN {_FILES} AS files USING (storage_key)
-    WHERE (documents.file_size, documents.sha256) IS DISTINCT FROM (files.file_size, files.sha256) LIMIT 1
+    WHERE (documents.file_size, documents.sha256) IS DISTINCT FROM (files.file_size, files.sha256)
+    ORDER BY storage_key, documents.client_id, documents.id
     """  # noqa: S608  a constant
 )
 _SET_SEQUENCE: Final = text("SELECT setval(CAST(:name AS regclass), :last)")
@@ -45,8 +47,11 @@ _CLAIM: Final = text("SELECT pg_try_advisory_xact_lock(:lock)")
 
 def restore(
     stream: BinaryIO, database_url: str, service_role: str | None, uploads: Path, progress: Progress
-) -> Manifest:
-    """Bring an archive back and return what it is of; raises BackupError, and then nothing has changed."""
+) -> tuple[Manifest, Damage]:
+    """Bring an archive back and return what it is of, and which bytes it had not got.
+
+    Raises BackupError, and then nothing has changed.
+    """
     reader = Reader(stream)
     manifest = Manifest.parse(reader.take(MANIFEST))
     with transaction(database_url, "READ COMMITTED") as connection:
@@ -57,15 +62,15 @@ def restore(
         staging.prepare()
         try:
             _stage_documents(reader, connection, staging, progress.of(manifest.files or manifest.documents))
-            _load_tables(reader, connection, manifest)
+            complete = _load_tables(reader, connection, manifest)
             _bring_up_to_date(connection, service_role)
-            _check_files(connection)
+            damage = _check_files(connection, staging, known=complete.damaged)
             staging.place()
             # A commit that fails may have been done all the same: files that no row names do no harm, rows without files do.
             connection.commit()
         finally:
             staging.remove()
-    return manifest
+    return manifest, damage
 
 
 def _claim(connection: Connection) -> None:
@@ -106,8 +111,8 @@ def _staged(reader: Reader, staging: Staging, progress: Counted) -> Iterator[Sta
         progress.advance()
 
 
-def _load_tables(reader: Reader, connection: Connection, manifest: Manifest) -> None:
-    """Fill the tables as they were then; whoever would write waits until all is done, and finds what is restored."""
+def _load_tables(reader: Reader, connection: Connection, manifest: Manifest) -> Complete:
+    """Fill the tables as they were then and return what the end says; whoever would write waits until all is done."""
     lock(connection, [table.name for table in tables(connection)], "ACCESS EXCLUSIVE")
     _check_empty(connection)  # once more, as nobody can come between any longer
     if manifest.schema_revision != HEAD:
@@ -119,12 +124,21 @@ def _load_tables(reader: Reader, connection: Connection, manifest: Manifest) -> 
     for name, last in complete.sequences.items():
         if last is not None:
             connection.execute(_SET_SEQUENCE, {"name": name, "last": last})
+    return complete
 
 
-def _check_files(connection: Connection) -> None:
-    for document_id, client_id, key in connection.execute(_UNLIKE):
-        row = f"document {document_id} of client {client_id}" if client_id else "no document"
-        raise BackupError(f"documents/{key} in it is not what was uploaded ({row}): take another backup")
+def _check_files(connection: Connection, staging: Staging, *, known: int) -> Damage:
+    """Leave out as many files as were known to be damaged; one more is a BackupError, as is one that no row names."""
+    damage = Damage()
+    for client_id, document_id, key, written in connection.execute(_UNLIKE):
+        # What no restore writes down, no row may name either: it would be served.
+        if client_id is None or damage.files == known or not is_storage_key(key):
+            row = f"document {document_id} of client {client_id}" if client_id else "no document"
+            raise BackupError(f"documents/{key} in it is not what was uploaded ({row}): take another backup")
+        if written:
+            staging.discard(key)
+        damage.add(client_id, document_id, key, "the backup has not got what was uploaded")
+    return damage
 
 
 def _load(reader: Reader, connection: Connection, table: TableColumns) -> TableContent:

@@ -188,8 +188,11 @@ def short_of_room(alerting: Alerting) -> Iterator[None]:
 
 @contextmanager
 def other_rules(alerting: Alerting) -> Iterator[None]:
-    """Traffic is expected that does not come, and a rule cannot be evaluated."""
-    expected = "[{record: 'robin:expected_requests_per_second', expr: vector(100)}]"
+    """Traffic is expected that does not come, and a backup that was never made; and a rule cannot be evaluated."""
+    expected = (
+        "[{record: 'robin:expected_requests_per_second', expr: vector(100)},"
+        " {record: 'robin:longest_seconds_without_backup', expr: vector(3600)}]"
+    )
     failing = """[{record: f, expr: 'label_replace(up, "job", "", "", "") * on (job) group_left () up'}]"""
     with (
         faults.rules(alerting.stack, "expectations.yml", f"{{groups: [{{name: e, rules: {expected}}}]}}"),
@@ -282,7 +285,12 @@ STORIES: Final = {
         (Alert("HighMemory", "document-api"), Alert("UploadsDiskFilling", "document-api", "critical")),
     ),
     "other rules": Story(
-        other_rules, (Alert("LowThroughput", "document-api"), Alert("RuleEvaluationFailing", "prometheus"))
+        other_rules,
+        (
+            Alert("LowThroughput", "document-api"),
+            Alert("BackupTooOld", "document-api"),
+            Alert("RuleEvaluationFailing", "prometheus"),
+        ),
     ),
     "samples are late": Story(
         late,

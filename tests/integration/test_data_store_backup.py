@@ -1,5 +1,6 @@
 """Backup and restore on a real PostgreSQL: all or nothing, and of one moment."""
 
+import errno
 import hashlib
 import io
 import json
@@ -18,14 +19,16 @@ import pytest
 from alembic import command
 from sqlalchemy import create_engine
 
-from data_store.backup import BackupError
+from data_store.backup import INCOMPLETE, BackupError
 from data_store.backup.archive import CHUNK_BYTES, COMPLETE, check_complete
 from data_store.backup.create import create
+from data_store.backup.damage import Damage
 from data_store.backup.manifest import Manifest
 from data_store.backup.progress import Progress
 from data_store.backup.restore import restore
 from data_store.migrations import HEAD, Place, is_migrated
 from data_store.migrations.upgrade import config
+from document_api.last_backup import last_backup
 from tests.integration.conftest import MIGRATED, SERVICE, PostgreSQL, data_store_on
 from tests.records import DOCUMENT, DOCUMENTS, assert_problem
 from tests.telemetry_spy import TelemetrySpy
@@ -82,13 +85,25 @@ class System:
         )
 
     def create(self, output: Any = None) -> bytes:
-        """Back it up."""
+        """Back it up; nothing of it is damaged."""
+        archive, damage = self.create_damaged(output)
+        assert not damage.files, damage.lines()
+        return archive
+
+    def create_damaged(self, output: Any = None) -> tuple[bytes, Damage]:
+        """Back it up, whatever is damaged."""
         output = output or io.BytesIO()
-        create(output, self.postgresql.owner_url(self.database), PEPPER, self.uploads, QUIET)
-        return bytes(output.getvalue())
+        _, damage = create(output, self.postgresql.owner_url(self.database), PEPPER, self.uploads, QUIET)
+        return bytes(output.getvalue()), damage
 
     def restore(self, archive: bytes, service_role: str | None = SERVICE) -> Manifest:
-        """Restore into it."""
+        """Restore into it; nothing of it is damaged."""
+        told, damage = self.restore_damaged(archive, service_role)
+        assert not damage.files, damage.lines()
+        return told
+
+    def restore_damaged(self, archive: bytes, service_role: str | None = SERVICE) -> tuple[Manifest, Damage]:
+        """Restore into it, whatever was damaged."""
         url = self.postgresql.owner_url(self.database)
         return restore(io.BytesIO(archive), url, service_role, self.uploads, QUIET)
 
@@ -259,31 +274,104 @@ def change_a_byte(path: Path) -> None:
         (change_a_byte, "its bytes are not those that were uploaded"),
     ],
 )
-def test_a_document_that_has_lost_its_bytes_is_named(
-    source: System, damage: Callable[[Path], None], said: str
+def test_a_document_that_has_lost_its_bytes_costs_no_other(
+    source: System, target: System, damage: Callable[[Path], None], said: str
 ) -> None:
-    """By id and client, with the file; what was written is no whole archive."""
-    damage(source.store("hurt", b"bytes"))
+    """It is named by id and client, with the file; all else comes back, its row as well, but no wrong bytes."""
+    hurt = source.store("hurt", b"bytes")
+    damage(hurt)
     number = source.sql("SELECT max(id) FROM document_metadata")[0][0]
-    output = io.BytesIO()
-    with pytest.raises(BackupError) as error:
-        source.create(output)
-    (first, line) = str(error.value).splitlines()
-    assert "1 documents have lost their bytes" in first
-    assert line.startswith(f"  document {number} of client hurt (documents/")
-    assert line.endswith(said)
-    assert COMPLETE.encode() not in output.getvalue()
+    archive, missing = source.create_damaged()
+    name = f"document {number} of client hurt ({hurt.relative_to(source.uploads)})"
+    assert missing.lines() == [f"  {name}: {said}"]
+
+    _, missing = target.restore_damaged(archive)
+    assert missing.lines() == [f"  {name}: the backup has not got what was uploaded"]
+    assert target.rows() == source.rows()
+    hurt.unlink(missing_ok=True)
+    assert target.files() == source.files()
 
 
-def test_all_that_is_damaged_is_named_at_once(source: System) -> None:
-    """Who mends it does not learn of the next one tomorrow."""
-    for content in (b"1", b"2"):
-        source.store("hurt", content).unlink()
-    source.sql("UPDATE document_metadata SET storage_key = '../../etc/passwd' WHERE client_id = 'globex'")
-    with pytest.raises(BackupError) as error:
+def test_a_file_that_cannot_be_read_on_keeps_its_place(source: System, target: System) -> None:
+    """What comes after it in the archive is found."""
+    broken = source.store("hurt", b"x" * 4096)
+    broken.unlink()
+    broken.symlink_to("/sys/class/net/lo/speed")  # 4096 bytes by its size, and an error when it is read
+    archive, missing = source.create_damaged()
+    assert [line.rpartition(": ")[0].rpartition(": ")[2] for line in missing.lines()] == [
+        "its file cannot be read"
+    ]
+    target.restore_damaged(archive)
+    assert target.rows() == source.rows()
+    assert len(target.files()) == 3
+
+
+def test_an_output_that_takes_nothing_more_is_no_damage(source: System) -> None:
+    """The backup fails, and blames no document."""
+
+    class Full(io.BytesIO):
+        def write(self, data: Any) -> int:
+            if self.tell() > 100_000:  # in the midst of a document
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return super().write(data)
+
+    with pytest.raises(OSError, match="No space left"):
+        source.create_damaged(Full())
+
+
+def test_all_that_is_damaged_is_counted_and_some_is_named(source: System) -> None:
+    """Who mends it does not learn of the next one tomorrow, and reads no endless list."""
+    for number in range(23):
+        source.store("hurt", str(number).encode()).unlink()
+    _, missing = source.create_damaged()
+    assert missing.files == 23
+    lines = missing.lines()
+    assert (len(lines), lines[-1]) == (21, "  and 3 more")
+
+
+def test_the_wrong_folder_is_no_loss_of_everything(source: System) -> None:
+    """Such an archive would be worth little, and take the place of others."""
+    source.uploads = source.uploads / "elsewhere"
+    with pytest.raises(BackupError, match=r"there is no folder .*/elsewhere/documents: name the UPLOAD_DIR"):
         source.create()
-    assert len(str(error.value).splitlines()) == 4
-    assert "no name of a file of robin" in str(error.value)
+
+
+def test_a_row_that_names_no_file_of_robin_is_neither_backed_up_nor_restored(
+    source: System, target: System
+) -> None:
+    """It would be served: an archive may come from anywhere, and say of a file that it is missing."""
+    source.store("hurt", b"1").unlink()
+    archive, _ = source.create_damaged()
+    (key,) = source.sql("SELECT storage_key FROM document_metadata WHERE client_id = 'hurt'")[0]
+    other = "../../../" + "x" * (len(key) - 9)
+    evil = changed(
+        archive, "tables/document_metadata/", lambda rows: rows.replace(key.encode(), other.encode())
+    )
+    rows = members(evil)["tables/document_metadata/000000.copy"]
+    digest = hashlib.sha256(rows).hexdigest()
+    contents = json.loads(members(evil)[COMPLETE])
+    contents["tables"]["document_metadata"]["sha256"] = digest
+    evil = changed(evil, COMPLETE, lambda _: json.dumps(contents).encode())
+    with pytest.raises(BackupError, match=r"documents/\.\./.* is not what was uploaded"):
+        target.restore(evil)
+    assert target.is_untouched
+
+    source.sql("UPDATE document_metadata SET storage_key = '../../etc/passwd' WHERE client_id = 'globex'")
+    with pytest.raises(
+        BackupError, match=r"client globex names '../../etc/passwd', which is no file of robin"
+    ):
+        source.create()
+
+
+def test_more_damage_than_a_backup_knows_of_is_refused(source: System, target: System) -> None:
+    """What gets lost of an archive itself is no matter of the system that it is of."""
+    source.store("hurt", b"1").unlink()
+    archive, _ = source.create_damaged()
+    contents = members(archive)
+    del contents[next(name for name in contents if name.startswith("documents/"))]
+    with pytest.raises(BackupError, match="is not what was uploaded"):
+        target.restore(packed(contents))
+    assert target.is_untouched
 
 
 @pytest.mark.parametrize("kept", [0, 100, 600, 3000, 2_500_000, -1100, -12_000])
@@ -569,7 +657,34 @@ class TestCommandLine:
         assert restored.returncode == 0, restored.stderr
         assert restored.stderr.decode().startswith("restored 3 documents (2.6 MB) as of ")
         assert (b"warning: API_KEY_PEPPER is not that of the backup" in restored.stderr) == warned
-        assert target.files() == source.files()
+        assert target.rows() == source.rows()
+        assert len(target.files()) == 3
+
+    def test_a_whole_backup_leaves_word_of_its_time_and_one_that_is_incomplete_does_not(
+        self, source: System, target: System
+    ) -> None:
+        """What a document API tells of it is the moment that the backup is of; what is missing is told by the exit code as well."""
+        assert last_backup(source.uploads) == [(0.0, {})]
+        archive = self.run(source, "create").stdout
+        taken_at = Manifest.parse(members(archive)["manifest.json"]).taken_at.timestamp()
+        assert last_backup(source.uploads) == [(pytest.approx(taken_at), {})]
+
+        source.store("hurt", b"bytes").unlink()
+        backed_up = self.run(source, "create")
+        restored = self.run(target, "restore", archive=backed_up.stdout)
+        for ended in (backed_up, restored):
+            assert ended.returncode == INCOMPLETE
+            *_, told, line = ended.stderr.decode().splitlines()
+            assert told.startswith("incomplete: without the bytes of 1 files, which were lost or damaged")
+            assert " of client hurt (documents/" in line
+        assert last_backup(source.uploads) == [(pytest.approx(taken_at), {})]
+
+    def test_a_folder_in_which_no_word_can_be_left_costs_no_backup(self, target: System) -> None:
+        """It is said, and the archive is as good."""
+        target.uploads.rmdir()
+        backed_up = self.run(target, "create")
+        assert backed_up.returncode == 0
+        assert b"warning: how old this backup gets will not be told" in backed_up.stderr
 
     def test_a_restore_that_is_ended_leaves_nothing(self, source: System, target: System) -> None:
         """Not even the files that it has written already."""

@@ -24,6 +24,7 @@ from observability.signals import (
     DOCUMENTS_UPLOADED,
     EVENT_LOOP_LAG,
     HTTP_ERRORS,
+    LAST_BACKUP,
     SUMMARIES,
 )
 from tests.integration.conftest import PostgreSQL
@@ -392,6 +393,12 @@ def test_health_asks_disk_and_data_store(api: httpx.Client, telemetry: Telemetry
     )
     assert telemetry.spans() == []
     assert files(uploads) == []
+
+
+def test_where_there_is_no_backup_that_is_told(api: httpx.Client, telemetry: TelemetrySpy) -> None:
+    """As a number, so that it can be too old."""
+    assert api.get("/health").status_code == 200
+    assert telemetry.series(LAST_BACKUP) == {(): 0}
 
 
 def test_the_space_of_the_uploads_folder_is_measured(

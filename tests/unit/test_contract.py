@@ -140,6 +140,7 @@ def test_every_metric_is_sent_with_the_unit_and_the_kind_of_the_contract(telemet
         signals.EVENT_LOOP_LAG,
         signals.DATABASE_POOL,
         signals.DOCUMENT_STORAGE,
+        signals.LAST_BACKUP,
         signals.DATA_STORE_CIRCUIT,
     ):
         metrics.observe(gauge, lambda: [(1.0, {})])

@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from data_store.backup import BackupError
+from data_store.backup import INCOMPLETE, BackupError
 from data_store.backup.archive import COMPLETE, Reader, Writer, check_complete
 from local_stack.backup import back_up, restore
 from local_stack.errors import StackError, UsageError
@@ -57,6 +57,20 @@ def test_a_backup_that_fails_leaves_the_one_before(tmp_path: Path) -> None:
     assert back_up(printing(archive(COMPLETE), ending=3), str(file)) == 3
     assert file.read_text() == "the one before"
     assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_backup_without_some_bytes_leaves_the_one_before_as_well(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """That one may have them; the newer one lies beside it, in the place of another such one."""
+    file, incomplete = tmp_path / "backup.tar", tmp_path / "backup.tar.incomplete"
+    file.write_text("the one before")
+    for whole in (archive("manifest.json", COMPLETE), archive("documents/x", COMPLETE)):
+        assert back_up(printing(whole, ending=INCOMPLETE), str(file)) == INCOMPLETE
+        assert incomplete.read_bytes() == whole
+        assert capsys.readouterr().err == f"it is {incomplete}; {file} is for a whole one\n"
+    assert file.read_text() == "the one before"
+    assert set(tmp_path.iterdir()) == {file, incomplete}
 
 
 @pytest.mark.parametrize("said", [b"", archive("manifest.json"), archive("manifest.json", COMPLETE)[:1100]])

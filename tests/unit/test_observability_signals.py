@@ -39,6 +39,7 @@ NAMES = {
     "telemetry_dropped_total",
     "event_loop_lag_seconds",
     "document_storage_bytes",
+    "last_backup_timestamp_seconds",
     "storage_leftovers_total",
     "contents_removed_total",
     "document_changes_total",

@@ -28,6 +28,7 @@ from observability.signals import (
     HTTP_ERRORS,
     HTTP_REQUEST_DURATION,
     HTTP_REQUESTS,
+    LAST_BACKUP,
     STORAGE_LEFTOVERS,
     SUMMARIES,
     TENANT_LIMIT_EXCEEDED,
@@ -325,7 +326,6 @@ _STORAGE: Final = (
         Target(expr=aggregate("max", series(DOCUMENT_STORAGE), "state"), legend="{{state}}"),
         unit="bytes",
         stacked=True,
-        width=12,
         alerts=("UploadsDiskFilling",),
     ),
     lines(
@@ -334,9 +334,16 @@ _STORAGE: Final = (
         Target(expr=_storage_share(), legend="free"),
         unit="percentunit",
         defaults={"max": 1},
-        width=12,
         steps=_ROOM,
         alerts=("UploadsDiskFilling",),
+    ),
+    lines(
+        "Age of the last backup",
+        "Since the moment that the newest whole one is of; its alert is off until rules/expectations.yml expects backups",
+        Target(expr=f"time() - {aggregate('max', f'{series(LAST_BACKUP)} > 0')}", legend="age"),
+        unit="s",
+        alerts=("BackupTooOld",),
+        no_value="no backup yet",
     ),
 )
 
