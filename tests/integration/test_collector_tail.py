@@ -122,6 +122,20 @@ def calls(sink: Sink, name: str) -> float:
     return max((point.as_int for point in points), default=0)
 
 
+def instances(sink: Sink) -> set[str]:
+    """Return by which instances the span metrics come."""
+    return {
+        each.value.string_value
+        for request in list(sink.metrics)
+        for resource in request.resource_metrics
+        if any(
+            metric.name.startswith("traces.") for scope in resource.scope_metrics for metric in scope.metrics
+        )
+        for each in resource.resource.attributes
+        if each.key == "service.instance.id"
+    }
+
+
 WANTED: Final = sorted(
     [f"{kind}{part}" for kind in ("failed", "slow", "marked") for part in ("", " step") for _ in range(EACH)]
 )
@@ -130,12 +144,13 @@ WANTED: Final = sorted(
 def test_errors_slow_traces_and_what_exemplars_point_to_are_kept_whole(
     collector: Collector, sink: Sink
 ) -> None:
-    """And nothing else; the metrics count every span, those that were thrown away too."""
+    """And nothing else; the metrics count every span, those that were thrown away too, and say which collector does."""
     send(collector, 1)
     wait_for(lambda: len(kept(sink, 1)) >= len(WANTED), "the traces are decided on")
     assert kept(sink, 1) == WANTED
     for kind in KINDS:
         wait_for(lambda kind=kind: calls(sink, kind) == EACH, f"the metrics know all that are {kind}")
+    assert instances(sink) == {"collector"}
 
 
 def test_a_collector_that_is_stopped_decides_at_once(collector: Collector, sink: Sink) -> None:
