@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from document_api.documents.storage import FileStorage
+from document_api.documents.shelves import StoreRefusedError, storage_of
 from document_api.http import tls_context
 from document_api.settings import DocumentApiSettings
 from observability.service import fail, load_settings, serve
@@ -13,7 +13,9 @@ def main() -> None:
     """Run the service; a bad configuration ends it with one line."""
     settings = load_settings(DocumentApiSettings)
     try:
-        FileStorage(settings.upload_dir).prepare()
+        storage_of(settings).prepare()
+    except StoreRefusedError as error:
+        fail(f"STORAGE_URL: the store of {settings.storage_url} cannot be used: {error.strerror}")
     except OSError as error:
         fail(f"UPLOAD_DIR: cannot write to {settings.upload_dir}: {error.strerror}")
     try:

@@ -15,7 +15,7 @@ from document_api import SERVICE_NAME, VERSION, documents, health
 from document_api.documents.bulk import BulkUpload
 from document_api.documents.library import Library
 from document_api.documents.service import DocumentService
-from document_api.documents.storage import FileStorage
+from document_api.documents.shelves import storage_of
 from document_api.documents.store_client import StoreClient
 from document_api.documents.sweep import Sweeper, swept
 from document_api.health import OPEN_WARNING, HealthProbe
@@ -84,9 +84,7 @@ def create_app(settings: DocumentApiSettings | None = None, telemetry: Telemetry
             stack.push_async_callback(run_sync, telemetry.shutdown)
             await stack.enter_async_context(watched_event_loop(telemetry))
             store = await stack.enter_async_context(_store(settings, telemetry))
-            storage = FileStorage(
-                settings.upload_dir, synced=settings.sync_uploads, left_seconds=settings.sweep_after_seconds
-            )
+            storage = storage_of(settings)
             await run_sync(storage.prepare)
             telemetry.metrics.observe(DOCUMENT_STORAGE, storage.space)
             telemetry.metrics.observe(LAST_BACKUP, partial(last_backup, settings.upload_dir))

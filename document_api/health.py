@@ -19,7 +19,7 @@ from observability.fields import Timestamp
 from observability.health import overall, status_code
 from observability.openapi import problems
 from observability.service import AuthMode
-from observability.signals import HealthStatus
+from observability.signals import HealthStatus, StorageBackend
 
 router = APIRouter(tags=["health"])
 
@@ -55,6 +55,8 @@ class HealthProbe:
         settings: DocumentApiSettings,
     ) -> None:
         self._checks = {"file_system": storage.check, "data_store": store.check}
+        if storage.backend is not StorageBackend.FILE_SYSTEM:
+            self._checks["object_store"] = storage.check_shelf
         if scanner is not None:
             self._checks["virus_scanner"] = scanner.check
         self._telemetry = telemetry

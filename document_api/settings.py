@@ -10,6 +10,7 @@ from observability.service import AuthMode, ServiceSettings, is_production, stay
 
 # What boundaries, part headers and other fields may add to a document of max_upload_bytes; nginx allows the same.
 MULTIPART_ENVELOPE_BYTES: Final = 64 * 1024
+_STORAGE_URL: Final = r"^s3://[a-z0-9][a-z0-9.-]+(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*$"
 # host:port, [IPv6]:port, or an absolute path.
 _CLAMD_ADDRESS: Final = r"^(/.+|\[[0-9a-fA-F:.]+\]:\d{1,5}|[A-Za-z0-9._-]+:\d{1,5})$"
 # Signatures that only the issuer can make: with a shared secret whoever verifies could as well sign.
@@ -99,6 +100,20 @@ class DocumentApiSettings(ServiceSettings):
         description="Slowest that an upload may come, on average after its first 30 s; 0: as slow as it likes",
     )
     upload_dir: Path = Field(Path("uploads"), description="Folder that keeps the documents' bytes")
+    storage_url: str | None = Field(
+        None,
+        pattern=_STORAGE_URL,
+        description="Bucket of an S3-compatible store that keeps the documents' bytes, as s3://bucket or s3://bucket/prefix; `UPLOAD_DIR`"
+        " then has uploads under way only; none: `UPLOAD_DIR` keeps them",
+    )
+    aws_endpoint_url: HttpUrl | None = Field(
+        None, validate_default=True, description="Address of the store of `STORAGE_URL`; none: AWS's"
+    )
+    aws_region: str = Field("us-east-1", min_length=1, description="Region of that bucket")
+    aws_access_key_id: str | None = Field(
+        None, min_length=1, description="Who asks that store; none: the machine's own role (AWS)"
+    )
+    aws_secret_access_key: SecretStr | None = Field(None, description="Secret of `AWS_ACCESS_KEY_ID`")
     max_upload_bytes: int = Field(
         50 * 1024 * 1024, ge=1, description="Largest document that is accepted, in bytes"
     )
@@ -247,6 +262,13 @@ class DocumentApiSettings(ServiceSettings):
             raise ValueError("must be https://, or http:// to this host, with ENVIRONMENT=production")
         return value
 
+    @field_validator("aws_endpoint_url")
+    @classmethod
+    def _documents_are_sent_encrypted(cls, value: HttpUrl | None, info: ValidationInfo) -> HttpUrl | None:
+        if value is not None and is_production(info) and not stays_private(str(value)):
+            raise ValueError("must be https://, or http:// to this host, with ENVIRONMENT=production")
+        return value
+
     @field_validator("public_tls")
     @classmethod
     def _production_is_encrypted(cls, value: bool, info: ValidationInfo) -> bool:  # noqa: FBT001  pydantic's way
@@ -272,6 +294,14 @@ class DocumentApiSettings(ServiceSettings):
         if (self.jwt_jwks_url is None) == (self.jwt_key_file is None):
             raise ValueError(
                 "JWT_JWKS_URL or JWT_KEY_FILE, one of them, must have the public keys of JWT_ISSUER"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _key_has_its_secret(self) -> Self:
+        if (self.aws_access_key_id is None) != (self.aws_secret_access_key is None):
+            raise ValueError(
+                "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY belong together: set both, or none of them"
             )
         return self
 

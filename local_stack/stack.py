@@ -41,6 +41,7 @@ PASSED_ON_PREFIXES = ("OTEL_",)
 # Before the last request up to 7 for those who are about to send one (observability.server), and after it up to 5 for
 # telemetry (observability.telemetry); then pools close.
 CLOSING_SECONDS = 20
+STORAGE_URL = "STORAGE_URL"  # of document_api: a backup has to know where the documents' bytes are
 EXPORT_INTERVAL_MS = 4000
 FASTEST_EXPORT_MS = 500
 HTTP_DEFAULT, HTTPS_DEFAULT = 80, 443  # need no mention in a URL
@@ -143,10 +144,11 @@ class Stack:
         )
 
     def owner_environment(self, environment: Mapping[str, str]) -> dict[str, str]:
-        """Return the environment of what acts as the tables' owner: migrations, and the admin command line."""
+        """Return the environment of what acts as the tables' owner: migrations, backups, and the admin command line."""
         owner = self._database_url(database_password(self.state))
         return {
             **self._passed_on(environment, "data-store"),
+            STORAGE_URL: environment.get(STORAGE_URL, ""),
             **self._data_store_secrets(),
             "MIGRATION_DATABASE_URL": owner,
         }

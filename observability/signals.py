@@ -114,6 +114,13 @@ class DocumentChange(StrEnum):
     PURGED = "purged"
 
 
+class StorageBackend(StrEnum):
+    """What keeps the bytes of documents: value of the attribute `storage.backend`."""
+
+    FILE_SYSTEM = "file_system"
+    S3 = "s3"
+
+
 class Swept(StrEnum):
     """What a leftover of the document storage was: value of the label `outcome`."""
 
@@ -281,7 +288,8 @@ _STATEMENT: Final = {
 _COMPONENT: Final = {
     "component": frozenset(
         {
-            *("overall", "file_system", "data_store", "virus_scanner", "database", "connection_pool"),
+            *("overall", "file_system", "object_store", "data_store", "virus_scanner"),
+            *("database", "connection_pool"),
             *("document_metadata", "users", "clients"),
         }
     )

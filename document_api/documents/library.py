@@ -18,11 +18,11 @@ from document_api.documents.schemas import (
     TagChange,
     Versions,
 )
-from document_api.documents.storage import BACKEND, FileStorage
+from document_api.documents.storage import Content, FileStorage
 from document_api.documents.store_client import StoreClient
 from document_api.identity.limits import TenantLimits, Work
 from document_api.labels import BoundedLabel, media_type_label
-from observability import Problem, Step, Telemetry
+from observability import Problem, Step, Telemetry, Unavailable
 from observability.signals import Attribute, DocumentChange, Span
 
 logger = logging.getLogger(__name__)
@@ -78,18 +78,13 @@ class Library:
         return found
 
     async def content(self, client_id: str, document_id: int, version: int | None) -> ContentResponse:
-        """Return the answer with a document's bytes, or a version's; raises Problem (500) where they are not there any more."""
+        """Return the answer with a document's bytes, or a version's; raises Problem where they are not there any more (500), or now (503)."""
         async with self._step(Span.RETRIEVE_CONTENT, client_id) as step:
             recorded = await self._found(client_id, document_id, version)
             step.set(Attribute.DOCUMENT_ID, document_id)
             step.set(Attribute.FILE_SIZE, recorded.file_size)
-            step.set(Attribute.STORAGE_BACKEND, BACKEND)
-            try:
-                path, found = await self._storage.find(recorded.storage_key)
-            except OSError as error:
-                raise Problem(_LOST, status=500) from error
-            if found.st_size != recorded.file_size:
-                raise Problem(_LOST, status=500)
+            step.set(Attribute.STORAGE_BACKEND, self._storage.backend)
+            found = await self._bytes_of(recorded)
             client = self._client_label.of(client_id)
             self._telemetry.metrics.documents_downloaded(
                 1, client=client, file_type=media_type_label(recorded.file_type)
@@ -97,7 +92,18 @@ class Library:
             logger.info(
                 "Document downloaded", extra={"context_data": audited(Action.DOCUMENT_READ, document_id)}
             )
-        return ContentResponse(recorded, str(path), found)
+        return ContentResponse(recorded, found)
+
+    async def _bytes_of(self, recorded: Recorded) -> Content:
+        try:
+            found = await self._storage.find(recorded.storage_key)
+        except FileNotFoundError as error:
+            raise Problem(_LOST, status=500) from error
+        except OSError as error:
+            raise Unavailable("The document's bytes cannot be read at the moment; try again.") from error
+        if found.size != recorded.file_size:
+            raise Problem(_LOST, status=500)
+        return found
 
     async def _found(self, client_id: str, document_id: int, version: int | None) -> Recorded:
         if version is None:

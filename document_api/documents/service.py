@@ -13,7 +13,7 @@ from access.audit import Action, audited
 from document_api.documents.multipart import MultipartFile, OneOfSeveral
 from document_api.documents.sameness import Sameness
 from document_api.documents.schemas import Document, NewDocument
-from document_api.documents.storage import BACKEND, FileStorage, IncomingFile
+from document_api.documents.storage import FileStorage, IncomingFile
 from document_api.documents.store_client import Created, OutcomeUnknown, OverALimit, StoreClient
 from document_api.identity.limits import TenantLimits, Work
 from document_api.labels import BoundedLabel, media_type_label
@@ -122,10 +122,11 @@ class DocumentService:
             beginning = await self._read(upload, file)
             ends = asyncio.get_running_loop().time() + self._deadline_seconds
             deadline.reschedule(ends)
+            if self._scanner is not None:  # first: a bucket may keep versions of what is put and removed
+                await file.finish()
+                await self._scanner.scan(file.path)
             async with self._limits.turn(client_id, Work.FILE):
                 await self._save(file)
-            if self._scanner is not None:
-                await self._scanner.scan(file.path)
             text = await self._reader.read(
                 *(beginning, file.path),
                 claimed=upload.media_type,
@@ -153,7 +154,7 @@ class DocumentService:
         return beginning
 
     async def _save(self, file: IncomingFile) -> None:
-        with self._telemetry.step(Span.FILE_SAVE, {Attribute.STORAGE_BACKEND: BACKEND}) as step:
+        with self._telemetry.step(Span.FILE_SAVE, {Attribute.STORAGE_BACKEND: self._storage.backend}) as step:
             await file.save()
             step.set(Attribute.STORAGE_BYTES, file.size)
 

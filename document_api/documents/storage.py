@@ -1,4 +1,4 @@
-"""Document bytes on the file system: written under a temporary name, synced, then given their own; all or nothing.
+"""Document bytes: written to a file under a temporary name, then put on a shelf under their own; all or nothing.
 
 The temporary name stays beside the final one until the document's record is known to be stored, and its process holds a
 lock on it: what a killed process leaves behind can be told, and is swept (documents/sweep.py).
@@ -8,29 +8,32 @@ import asyncio
 import errno
 import fcntl
 import hashlib
+import logging
 import os
 import shutil
 import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from contextvars import copy_context
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Protocol, Self
 
-from anyio import CapacityLimiter
+from anyio import CapacityLimiter, open_file
 from anyio.to_thread import run_sync
 
 from observability import Problem, Unavailable
 from observability.health import SingleFlight
-from observability.signals import HealthStatus
+from observability.signals import HealthStatus, StorageBackend
 
-BACKEND: Final = "file_system"
+logger = logging.getLogger(__name__)
+
 # Bytes gathered before a thread writes them: one hop for small documents, bounded memory for large ones.
 _BUFFER_BYTES: Final = 1024 * 1024
 # They wait for the disk more than they work, and the syncs of several documents share a write to the journal.
@@ -55,8 +58,100 @@ class Leftover:
     key: str | None
 
 
+class Readable(Protocol):
+    """A file that is read piece by piece."""
+
+    async def read(self, size: int, /) -> bytes:
+        """Return the next bytes: as many, unless it ends."""
+
+    async def seek(self, offset: int, /) -> object:
+        """Go to a place in it."""
+
+    async def aclose(self) -> None:
+        """Read no more of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """The bytes of a document where they are kept."""
+
+    size: int
+    modified: float
+    open: Callable[[], Awaitable[Readable]]
+
+
+class Shelf(Protocol):
+    """Where documents are kept once they are whole, each under its key; all raise OSError."""
+
+    backend: StorageBackend
+    # Whether it is reached by the network: then no event loop waits for it.
+    remote: bool
+
+    def prepare(self) -> None:
+        """Make what it needs, and prove that it can keep a document."""
+
+    def put(self, key: str, temporary: Path) -> None:
+        """Keep a whole file, so that it outlives this process; nobody sees half of it."""
+
+    def may_have(self, temporary: Path) -> bool:
+        """Tell whether `put` was begun with a file."""
+
+    def find(self, key: str) -> Content:
+        """Return what is kept; raises FileNotFoundError where it is not."""
+
+    def remove(self, key: str) -> None:
+        """Keep it no more; what is not there is removed already."""
+
+    def check(self) -> None:
+        """Ask whether it is there."""
+
+
+class Folder:
+    """A shelf on the file system of the temporary files: a folder for each client."""
+
+    backend = StorageBackend.FILE_SYSTEM
+    remote = False
+
+    def __init__(self, root: Path, *, synced: bool) -> None:
+        self._root = root
+        self._synced = synced
+
+    def prepare(self) -> None:
+        """Make the folder; raises OSError."""
+        _make_private(self._root)
+
+    def put(self, key: str, temporary: Path) -> None:
+        """Give a file its final name, in a folder that is made with a client's first document."""
+        path = self._root / key
+        try:
+            path.hardlink_to(temporary)
+        except FileNotFoundError:
+            _make_folder(path.parent, synced=self._synced)
+            path.hardlink_to(temporary)
+        if self._synced:
+            # The temporary name is older: it is on the disk as well, or a power cut would leave bytes nobody looks after.
+            _sync_folder(path.parent)
+
+    def may_have(self, temporary: Path) -> bool:
+        """Tell whether a file has its final name already."""
+        return temporary.stat().st_nlink > 1
+
+    def find(self, key: str) -> Content:
+        """Return the file of a document."""
+        path = self._root / key
+        found = path.stat()
+        return Content(found.st_size, found.st_mtime, partial(open_file, path, "rb"))
+
+    def remove(self, key: str) -> None:
+        """Remove the file of a document."""
+        (self._root / key).unlink(missing_ok=True)
+
+    def check(self) -> None:
+        """Leave it to the check of the temporary files, which are on the same file system."""
+
+
 class FileStorage:
-    """Keeps documents below one folder: `incoming/` while they arrive, then a folder for each client in `documents/`.
+    """Keeps documents: a file in `incoming/` while they arrive, then on a shelf, unless another is given `documents/`.
 
     No part of a path is made by clients: a document's name is random, its folder's a digest of the client's id.
 
@@ -64,22 +159,26 @@ class FileStorage:
     not changed for `left_seconds` is a leftover.
     """
 
-    def __init__(self, root: Path, *, synced: bool = True, left_seconds: float = 600.0) -> None:
+    def __init__(
+        self, root: Path, *, synced: bool = True, left_seconds: float = 600.0, shelf: Shelf | None = None
+    ) -> None:
         self._root = root
         self._synced = synced
         self._left_seconds = left_seconds
         # Not anyio's threads: the way there and back costs three times as much.
         self._threads = ThreadPoolExecutor(_THREADS, "upload")
         self._incoming = root / "incoming"
-        self._documents = root / "documents"
+        self._shelf = shelf or Folder(root / "documents", synced=synced)
         self._health_thread = CapacityLimiter(1)  # uploads may hold all the others
+        self._shelf_thread = CapacityLimiter(1)
         self._single_probe = SingleFlight(self._probe_in_thread)
+        self._single_shelf_check = SingleFlight(self._check_shelf_in_thread)
 
     def prepare(self) -> None:
         """Make the folders and prove that a file can be kept; raises OSError."""
-        for folder in (self._incoming, self._documents):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # clients' names are nobody's business
+        _make_private(self._incoming)
         self._probe()
+        self._shelf.prepare()
         self._prove_links()
 
     def leftovers(self) -> list[Leftover]:
@@ -88,29 +187,33 @@ class FileStorage:
         for path in self._incoming.iterdir():
             with suppress(FileNotFoundError):  # it has ended meanwhile, or another instance sweeps as well
                 if _is_left(path, self._left_seconds):
-                    found.append(Leftover(path, _key_of(path)))
+                    found.append(Leftover(path, self._key_of(path)))
         return found
 
     def settle(self, leftover: Leftover, *, stored: bool) -> None:
         """Keep the bytes of a stored record and remove all others, with the temporary name; raises OSError."""
         if leftover.key is not None and not stored:
-            (self._documents / leftover.key).unlink(missing_ok=True)
+            self._shelf.remove(leftover.key)
         leftover.path.unlink(missing_ok=True)  # last: until then it is found again
 
-    async def find(self, key: str) -> tuple[Path, os.stat_result]:
-        """Return where the bytes of a document are, and what the file system says of them; raises OSError."""
-        path = self._documents / key
-        return path, await asyncio.get_running_loop().run_in_executor(self._threads, path.stat)
+    async def find(self, key: str) -> Content:
+        """Return the bytes of a document; raises FileNotFoundError where they are not there, OSError where that cannot be told."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._shelf.find, key)
 
     def remove(self, key: str) -> None:
         """Remove the bytes of a document; those that are not there are removed already. Raises OSError."""
-        (self._documents / key).unlink(missing_ok=True)
+        self._shelf.remove(key)
+
+    @property
+    def backend(self) -> StorageBackend:
+        """Return what kind of place keeps the documents."""
+        return self._shelf.backend
 
     def receive(self, client_id: str) -> "IncomingFile":
         """Return a file to write a new document of this client into."""
         return IncomingFile(
             self._incoming,
-            self._documents,
+            self._shelf,
             f"{folder_of(client_id)}/{uuid.uuid4().hex}",
             threads=self._threads,
             synced=self._synced,
@@ -119,6 +222,11 @@ class FileStorage:
     async def check(self) -> HealthStatus:
         """Write, read and remove a file; raises OSError."""
         await self._single_probe()
+        return HealthStatus.HEALTHY
+
+    async def check_shelf(self) -> HealthStatus:
+        """Ask for the place where documents are kept; raises OSError."""
+        await self._single_shelf_check()
         return HealthStatus.HEALTHY
 
     def space(self) -> list[tuple[float, dict[str, str]]]:
@@ -131,6 +239,14 @@ class FileStorage:
 
     async def _probe_in_thread(self) -> None:
         await run_sync(self._probe, limiter=self._health_thread, abandon_on_cancel=True)
+
+    async def _check_shelf_in_thread(self) -> None:
+        await run_sync(self._shelf.check, limiter=self._shelf_thread, abandon_on_cancel=True)
+
+    def _key_of(self, path: Path) -> str | None:
+        """Return the key under which a temporary file may be on the shelf."""
+        folder, separator, name = path.name.partition(_TEMPORARY_SEPARATOR)
+        return f"{folder}/{name}" if separator and self._shelf.may_have(path) else None
 
     def _prove_links(self) -> None:
         """Hold that a file can have two names, which some network file systems do not let it; raises OSError."""
@@ -150,21 +266,21 @@ class FileStorage:
 
 
 class IncomingFile:
-    """A document on its way to disk. Leaving the block without `keep()` removes its bytes.
+    """A document on its way to its shelf. Leaving the block without `keep()` removes its bytes.
 
-    What is kept and not `confirm()`ed keeps its temporary name, too, for the sweep to look after.
+    Within the block they can be read at `path`, once it is `finish()`ed or saved. What is kept and not `confirm()`ed keeps its temporary name, too, for the sweep to look after.
 
     Raises StorageFull (507) or Unavailable (503) when the file system does not take them.
     """
 
     def __init__(
-        self, incoming: Path, documents: Path, key: str, *, threads: ThreadPoolExecutor, synced: bool
+        self, incoming: Path, shelf: Shelf, key: str, *, threads: ThreadPoolExecutor, synced: bool
     ) -> None:
         self.key = key
         self.size = 0
-        self.path = documents / key
-        self._incoming = incoming
-        self._temporary: Path | None = None
+        self.path = incoming / key.replace("/", _TEMPORARY_SEPARATOR)
+        self._shelf = shelf
+        self._begun = False
         self._descriptor: int | None = None
         self._threads = threads
         self._synced = synced
@@ -196,6 +312,13 @@ class IncomingFile:
             self._begin(partial(self._append, self._buffer))
             self._buffer = bytearray()
 
+    async def finish(self) -> None:
+        """Write what is gathered: all that came can be read."""
+        await self._worked()
+        self._begin(partial(self._append, self._buffer))
+        self._buffer = bytearray()
+        await self._worked()
+
     async def save(self) -> None:
         """Make the bytes durable under their final name."""
         await self._worked()
@@ -223,11 +346,28 @@ class IncomingFile:
         try:
             await self._idle()
         finally:
-            # Not awaited in a thread: removing must also happen while the task is being cancelled. A task that is
-            # cancelled twice can leave a thread behind that still writes: its turn is waited for.
-            with self._turn:
-                self._left = True
+            # Not awaited: removing must also happen while the task is being cancelled.
+            if self._waits_for_network():
+                self._threads.submit(copy_context().run, self._leave)  # what it logs is of this request
+            else:
+                self._leave()
+
+    def _waits_for_network(self) -> bool:
+        """Tell whether leaving has to ask a remote shelf, or to wait for a thread that does."""
+        at_work = self._work is not None and not self._work.done()
+        return self._shelf.remote and (at_work or (self._saved and not self._kept))
+
+    def _leave(self) -> None:
+        """Remove what is not kept; what cannot be removed is the sweep's."""
+        # A task that is cancelled twice can leave a thread behind that still writes: its turn is waited for.
+        with self._turn:
+            self._left = True
+            try:
                 self._remove_unkept()
+            except OSError as error:
+                logger.warning("A document that was not stored could not be removed: %s", error)
+            finally:
+                self._close()
 
     def _begin(self, work: Callable[[], None]) -> None:
         """Let a thread do a piece of work on the file."""
@@ -265,9 +405,8 @@ class IncomingFile:
 
     def _open(self) -> int:
         if self._descriptor is None:
-            temporary = self._incoming / self.key.replace("/", _TEMPORARY_SEPARATOR)
-            self._descriptor = os.open(temporary, _NEW_FILE, mode=0o600)
-            self._temporary = temporary
+            self._descriptor = os.open(self.path, _NEW_FILE, mode=0o600)
+            self._begun = True
             fcntl.flock(
                 self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB
             )  # until it is closed, or the process ends
@@ -277,20 +416,8 @@ class IncomingFile:
         self._append(self._buffer)
         if self._synced:
             os.fsync(self._open())
-        self._link()
-        if self._synced:
-            # The temporary name is older: it is on the disk as well, or a power cut would leave bytes nobody looks after.
-            _sync_folder(self.path.parent)
-
-    def _link(self) -> None:
-        """Give the file its final name, in a folder that is made with a client's first document."""
-        assert self._temporary is not None  # noqa: S101  _open made it
-        try:
-            self.path.hardlink_to(self._temporary)
-        except FileNotFoundError:
-            _make_folder(self.path.parent, synced=self._synced)
-            self.path.hardlink_to(self._temporary)
-        self._saved = True
+        self._saved = True  # it may be, also where `put` fails
+        self._shelf.put(self.key, self.path)
 
     def _close(self) -> None:
         descriptor, self._descriptor = self._descriptor, None
@@ -303,13 +430,12 @@ class IncomingFile:
                 self._remove_temporary()
         elif not self._kept:
             if self._saved:
-                self.path.unlink(missing_ok=True)
+                self._shelf.remove(self.key)
             self._remove_temporary()
-        self._close()
 
     def _remove_temporary(self) -> None:
-        if self._temporary is not None:
-            self._temporary.unlink(missing_ok=True)
+        if self._begun:
+            self.path.unlink(missing_ok=True)
 
 
 def _is_left(path: Path, seconds: float) -> bool:
@@ -324,12 +450,6 @@ def _is_left(path: Path, seconds: float) -> bool:
     finally:
         os.close(descriptor)
     return True
-
-
-def _key_of(path: Path) -> str | None:
-    """Return the final name of a file that has it already."""
-    folder, separator, name = path.name.partition(_TEMPORARY_SEPARATOR)
-    return f"{folder}/{name}" if separator and path.stat().st_nlink > 1 else None
 
 
 def _heard(work: asyncio.Future[None]) -> None:
@@ -347,6 +467,10 @@ def _problem_of(error: OSError) -> Problem:
 def folder_of(client_id: str) -> str:
     """Return the name of a client's folder: the same on every instance, and no text that a client chose."""
     return hashlib.sha256(client_id.encode()).hexdigest()[:32]
+
+
+def _make_private(folder: Path) -> None:
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # clients' names are nobody's business
 
 
 def _make_folder(folder: Path, *, synced: bool) -> None:

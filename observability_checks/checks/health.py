@@ -119,7 +119,8 @@ def document_api_problems(body: object) -> list[str]:
         *_status_of("status", body.get("status")),
         *(
             problem
-            for name in _COMPONENTS[Source.DOCUMENT_API]
+            # Those that it always has, and what else it is told to use.
+            for name in dict.fromkeys((*_COMPONENTS[Source.DOCUMENT_API], *components))
             for problem in _status_of(name, components.get(name))
         ),
         *(f"no {name}" for name in ("service", "timestamp", "version") if not body.get(name)),

@@ -29,6 +29,7 @@ from observability.signals import (
     Attribute,
     Outcome,
     ScanResult,
+    StorageBackend,
     Swept,
 )
 
@@ -88,7 +89,7 @@ SPAN_ATTRIBUTES: Final[Mapping[str, AttributeSpec]] = {
     Attribute.CONTENT_CHUNKS: _COUNT,
     Attribute.DOCUMENT_COUNT: _COUNT,
     Attribute.STORAGE_BYTES: _BYTES,
-    Attribute.STORAGE_BACKEND: _one_of("file_system"),
+    Attribute.STORAGE_BACKEND: AttributeSpec(values=frozenset(StorageBackend)),
     Attribute.SCAN_RESULT: AttributeSpec(values=frozenset(ScanResult)),
     Attribute.TEXT_CHARS: _COUNT,
     Attribute.TEXT_OUTCOME: AttributeSpec(values=TEXT_FAILURES | {TEXT_EXTRACTED}),

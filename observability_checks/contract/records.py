@@ -90,6 +90,11 @@ RECORDS: Final = (
         has=_OF_A_TENANT | _AUDITED | _context("document_id"),
     ),
     _record(
+        *("bytes that stayed", (Source.DOCUMENT_API,)),
+        *("A document that was not stored could not be removed: .+", "WARNING"),
+        has=_OF_A_TENANT,
+    ),
+    _record(
         *("access denied", (Source.DOCUMENT_API,), "Access denied", "WARNING"),
         has=_OF_A_SPAN | _context("permission", "reason", "actor"),
         may_have=_TENANT,

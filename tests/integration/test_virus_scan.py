@@ -66,9 +66,10 @@ def test_a_clean_upload_is_stored(api: httpx.Client, telemetry: TelemetrySpy, sc
 def test_an_infected_upload_is_refused_and_leaves_nothing(
     api: httpx.Client, telemetry: TelemetrySpy, uploads: Path
 ) -> None:
-    """Neither bytes nor a record; the log names what was found."""
+    """Neither bytes nor a record, not for a moment; the log names what was found."""
     assert_problem(upload(api, TEXT + EICAR), 422)
     assert files(uploads) == []
+    assert telemetry.spans("file_save") == []
     assert api.get("/clients/acme/documents/1").status_code == 404
     assert results(telemetry) == ["infected"]
     assert "Infected upload refused: Eicar-Signature FOUND" in [

@@ -168,6 +168,7 @@ DATA_STORE_HEALTH = {
     [
         (health.document_api_problems, DOCUMENT_API_HEALTH, {"status": "degraded"}, "status is degraded"),
         (health.document_api_problems, DOCUMENT_API_HEALTH, {"components": {"file_system": "healthy"}}, "data_store is None"),
+        (health.document_api_problems, DOCUMENT_API_HEALTH, {"components": {**DOCUMENT_API_HEALTH["components"], "object_store": "unhealthy"}}, "object_store is unhealthy"),
         (health.document_api_problems, DOCUMENT_API_HEALTH, {"version": ""}, "no version"),
         (health.data_store_problems, DATA_STORE_HEALTH, {"database": {"status": "unhealthy", "latency_ms": 1}}, "database is unhealthy"),
         (health.data_store_problems, DATA_STORE_HEALTH, {"database": {"status": "healthy"}}, "no latency_ms"),

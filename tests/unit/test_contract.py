@@ -102,7 +102,8 @@ def test_lists_of_values_are_those_of_the_code() -> None:
     assert reasons == signals.SUMMARY_REASONS
     assert set(Unreadable) == signals.TEXT_FAILURES
     assert set(SummarySource) == signals.SUMMARY_SOURCES
-    components = {"overall", "file_system", "data_store", "virus_scanner", DATABASE, CONNECTION_POOL, *TABLES}
+    document_api = {"overall", "file_system", "object_store", "data_store", "virus_scanner"}
+    components = {*document_api, DATABASE, CONNECTION_POOL, *TABLES}
     assert components == bound(signals.HEALTH_CHECKS, "component")
     assert set(TABLES) < bound(signals.DATABASE_OPERATIONS, "table")
     assert {str(status) for status in _ERROR_TYPES} < signals.STATUSES

@@ -31,6 +31,11 @@ def files(root: Path) -> list[Path]:
     return [path for path in root.rglob("*") if path.is_file()]
 
 
+def place(root: Path, file: IncomingFile) -> Path:
+    """Return where a saved document is."""
+    return root / "documents" / file.key
+
+
 async def kept(storage: FileStorage, *pieces: bytes) -> IncomingFile:
     """Store a document."""
     async with storage.receive("acme") as file:
@@ -50,17 +55,16 @@ async def test_what_is_kept_are_the_bytes_that_came(
     file = await kept(storage, *pieces)
 
     content = b"".join(pieces)
-    assert file.path.read_bytes() == content
+    assert place(tmp_path, file).read_bytes() == content
     assert file.size == len(content)
     assert file.sha256 == hashlib.sha256(content).hexdigest()
-    assert files(tmp_path) == [file.path]
-    assert file.path == tmp_path / "documents" / file.key
+    assert files(tmp_path) == [place(tmp_path, file)]
     assert file.key.startswith(f"{folder_of('acme')}/")
 
 
 async def test_two_documents_never_share_a_name(storage: FileStorage) -> None:
     """Not even the same bytes of the same client."""
-    assert (await kept(storage, b"x")).path != (await kept(storage, b"x")).path
+    assert (await kept(storage, b"x")).key != (await kept(storage, b"x")).key
 
 
 async def test_before_it_is_saved_a_document_is_not_below_documents(
@@ -92,6 +96,38 @@ async def test_leaving_without_keeping_removes_the_bytes(
         await fails()
 
     assert files(tmp_path) == []
+
+
+async def test_what_is_finished_can_be_read_and_is_no_document_yet(
+    storage: FileStorage, tmp_path: Path
+) -> None:
+    """A scanner looks at it there; more may come, and all of it is saved."""
+    async with storage.receive("acme") as file:
+        await file.write(BIG)
+        await file.finish()
+        assert file.path.read_bytes() == BIG
+        assert files(tmp_path / "documents") == []
+        await file.write(b"x")
+        await file.save()
+        file.keep()
+    assert place(tmp_path, file).read_bytes() == BIG + b"x"
+    assert file.sha256 == hashlib.sha256(BIG + b"x").hexdigest()
+
+
+async def test_what_was_not_kept_and_cannot_be_removed_is_told_and_left_to_the_sweep(
+    storage: FileStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The upload has its answer by then."""
+
+    def fails(_path: Path, *, missing_ok: bool) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(Path, "unlink", fails)
+    async with storage.receive("acme") as file:
+        await file.save()
+    assert "could not be removed: [Errno 5]" in caplog.text
+    (leftover,) = FileStorage(tmp_path, left_seconds=0).leftovers()
+    assert leftover.key == file.key
 
 
 async def test_dropping_takes_keeping_back(storage: FileStorage, tmp_path: Path) -> None:
@@ -268,7 +304,7 @@ async def test_without_syncing_a_document_is_kept_all_the_same(
 
     file = await kept(storage, BIG)
 
-    assert file.path.read_bytes() == BIG
+    assert place(tmp_path, file).read_bytes() == BIG
     assert synced == []
 
 
@@ -328,7 +364,7 @@ async def test_settling_keeps_the_bytes_of_a_stored_record_alone(tmp_path: Path,
     storage.settle(leftover, stored=stored)
     storage.settle(leftover, stored=stored)
 
-    assert files(tmp_path) == ([file.path] if stored else [])
+    assert files(tmp_path) == ([place(tmp_path, file)] if stored else [])
     assert storage.leftovers() == []
 
 
@@ -345,7 +381,7 @@ def test_an_upload_that_was_cut_short_is_a_leftover_without_a_key(tmp_path: Path
 
 
 async def test_a_temporary_name_that_cannot_be_removed_costs_no_upload(
-    storage: FileStorage, monkeypatch: pytest.MonkeyPatch
+    storage: FileStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The document is stored and answered; the sweep removes the name later."""
 
@@ -353,7 +389,7 @@ async def test_a_temporary_name_that_cannot_be_removed_costs_no_upload(
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     monkeypatch.setattr(Path, "unlink", fails)
-    assert (await kept(storage, b"x")).path.read_bytes() == b"x"
+    assert place(tmp_path, await kept(storage, b"x")).read_bytes() == b"x"
 
 
 def test_a_file_system_without_hard_links_is_told_at_the_start(

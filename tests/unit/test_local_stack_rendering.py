@@ -234,6 +234,8 @@ class TestSecrets:
         "API_KEY_PEPPER": "of-the-shell",
         "CREDENTIAL_CACHE_SECONDS": "3",
         "LLM_API_KEY": "of-the-model",
+        "STORAGE_URL": "s3://documents",
+        "AWS_SECRET_ACCESS_KEY": "of-the-store",
         "AUTH_MODE": "required",
     }
 
@@ -261,14 +263,20 @@ class TestSecrets:
         for name in ("DATABASE_URL", "API_KEY_PEPPER", "CREDENTIAL_CACHE_SECONDS", "AUTH_MODE"):
             assert environment[name] == store[name]
 
+    def test_a_backup_knows_where_the_bytes_are_as_the_stack_was_started(self, stack: Stack) -> None:
+        """And no key of that place."""
+        assert stack.owner_environment(self.SHELL)["STORAGE_URL"] == "s3://documents"
+        assert stack.owner_environment({})["STORAGE_URL"] == ""
+        assert "AWS_SECRET_ACCESS_KEY" not in stack.owner_environment(self.SHELL)
+
     def test_both_services_know_one_token_and_each_its_own_secrets(self, stack: Stack) -> None:
-        """document_api is told of no database and no pepper, data_store of no model's key."""
+        """document_api is told of no database and no pepper, data_store of no model's or object store's key."""
         store = stack.data_store(self.SHELL).environment
         for api in (each.environment for each in stack.document_apis(self.SHELL)):
             assert api["SERVICE_TOKEN"] == store["SERVICE_TOKEN"] == stack.state.secret("service-token")
             assert {"DATABASE_URL", "API_KEY_PEPPER"}.isdisjoint(api)
-            assert "LLM_API_KEY" in api
-        assert "LLM_API_KEY" not in store
+            assert {"LLM_API_KEY", "AWS_SECRET_ACCESS_KEY"} <= api.keys()
+        assert {"LLM_API_KEY", "AWS_SECRET_ACCESS_KEY"}.isdisjoint(store)
         assert store["API_KEY_PEPPER"] == stack.state.secret("api-key-pepper")
 
     def test_a_secret_is_made_once_and_is_its_owner_s_alone(self, tmp_path: Path) -> None:

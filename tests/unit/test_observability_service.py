@@ -26,6 +26,8 @@ BAD = {
     "TEXT_SECONDS": "0",
     "TEXT_MEMORY_BYTES": "1000",
     "TEXT_PROCESSES": "0",
+    "STORAGE_URL": "s3://bucket/..",
+    "AWS_ENDPOINT_URL": "not a url",
     "CLAMD_ADDRESS": "clamd",
     "CLAMD_TIMEOUT_SECONDS": "0",
     "SUMMARY_MAX_CHARS": "49",
@@ -33,6 +35,13 @@ BAD = {
     "OFFLINE_SUMMARY": "long",
     "LLM_BASE_URL": "not a url",
     "LLM_TIMEOUT_SECONDS": "soon",
+}
+
+# Where no server listens.
+NOBODYS_STORE = {
+    "AWS_ENDPOINT_URL": "http://127.0.0.1:1",
+    "AWS_ACCESS_KEY_ID": "a key",
+    "AWS_SECRET_ACCESS_KEY": "a secret",
 }
 
 
@@ -58,16 +67,28 @@ def test_a_bad_value_is_named_in_one_line(
     assert line.startswith(f"{variable}: ")
 
 
-def test_a_model_without_a_name_is_refused(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("variable", "value", "missing"),
+    [
+        ("LLM_BASE_URL", "http://127.0.0.1:1/v1", "LLM_MODEL"),
+        ("AWS_ACCESS_KEY_ID", "a key", "AWS_SECRET_ACCESS_KEY"),
+        ("AWS_SECRET_ACCESS_KEY", "a secret", "AWS_ACCESS_KEY_ID"),
+    ],
+)
+def test_one_variable_without_the_other_is_refused(
+    variable: str,
+    value: str,
+    missing: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Two variables that belong together are checked together."""
-    monkeypatch.setenv("LLM_BASE_URL", "http://127.0.0.1:1/v1")
+    """Those that belong together are checked together."""
+    monkeypatch.setenv(variable, value)
 
     with pytest.raises(SystemExit):
         load_settings(DocumentApiSettings)
 
-    assert "LLM_MODEL" in capsys.readouterr().err
+    assert missing in capsys.readouterr().err
 
 
 def test_an_empty_variable_counts_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,9 +111,11 @@ def test_without_any_variable_the_defaults_hold() -> None:
     assert str(settings.data_store_url) == "http://127.0.0.1:8001/"
 
 
-def test_the_key_of_the_model_is_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_keys_of_others_are_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither printed nor logged."""
-    monkeypatch.setenv("LLM_API_KEY", "swordfish")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "who")
+    for name in ("LLM_API_KEY", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "swordfish")
 
     assert "swordfish" not in repr(load_settings(DocumentApiSettings))
 
@@ -110,14 +133,17 @@ def test_workers_of_one_service_differ_in_their_instance_id() -> None:
     [
         ({"LOG_LEVEL": "LOUD"}, "LOG_LEVEL"),
         ({"UPLOAD_DIR": "/dev/null/uploads"}, "UPLOAD_DIR"),
+        ({"STORAGE_URL": "s3://bucket", **NOBODYS_STORE}, "STORAGE_URL"),
     ],
 )
-def test_the_service_itself_ends_with_two_and_one_line(variables: dict[str, str], named: str) -> None:
+def test_the_service_itself_ends_with_two_and_one_line(
+    variables: dict[str, str], named: str, tmp_path: Path
+) -> None:
     """As started: `python -m document_api`."""
     done = subprocess.run(
         [sys.executable, "-m", "document_api"],
         cwd=ROOT,
-        env={**os.environ, **variables},
+        env={**os.environ, "UPLOAD_DIR": str(tmp_path), **variables},
         capture_output=True,
         text=True,
         timeout=30,

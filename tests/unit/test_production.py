@@ -62,6 +62,7 @@ def test_what_is_safe_starts(settings: type[ServiceSettings]) -> None:
         (DataStoreSettings, "MIGRATION_DATABASE_URL", "postgresql://robin:robin-demo-only@127.0.0.1/robin"),
         (DataStoreSettings, "DATABASE_URL", "postgresql://robin@127.0.0.1/robin?password=robin-demo%2Donly"),
         (DocumentApiSettings, "JWT_JWKS_URL", "http://issuer.example/jwks"),
+        (DocumentApiSettings, "AWS_ENDPOINT_URL", "http://store.example"),
         *(
             (settings, f"OTEL_EXPORTER_OTLP{signal}_ENDPOINT", "http://collector.example:4317")
             for settings in SERVICES
