@@ -39,7 +39,7 @@ from observability.signals import (
 )
 
 _OF_TENANT: Final = 'client=~"$tenant"'
-_UPLOADS: Final = (f'service_name="{DOCUMENT_API}"', 'method="PUT"', 'path=~".*/upload-document"')
+_UPLOADS: Final = (f'service_name="{DOCUMENT_API}"', 'method="PUT"', 'path=~".*/(upload-documents?|content)"')
 _UPLOADED: Final = f'{{service_name="{DOCUMENT_API}"}} |= "Document uploaded" | client_id=~"$tenant"'
 _NO_UPLOADS: Final = "no uploads"
 _NO_EXTRACTION: Final = "no such files"
