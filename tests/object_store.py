@@ -52,6 +52,10 @@ class ObjectServer:
         store = self._store()
         return {path: bytes(obstore.get(store, path).bytes()) for path in self.keys()}
 
+    def put(self, key: str, content: bytes) -> None:
+        """Keep an object."""
+        obstore.put(self._store(), key, content)
+
     def clear(self) -> None:
         """Delete all that is kept in the bucket."""
         store = self._store()

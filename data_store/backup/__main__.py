@@ -15,8 +15,8 @@ from data_store.backup.files import note_backup
 from data_store.backup.manifest import Manifest
 from data_store.backup.progress import Progress
 from data_store.backup.restore import restore
+from data_store.backup.settings import BackupSettings
 from data_store.migrations import MigrationError
-from data_store.settings import DataStoreSettings
 from observability.service import load_settings
 
 _FAILED: Final = 1
@@ -26,6 +26,12 @@ _ENDING: Final = (signal.SIGINT, signal.SIGTERM)
 _KEEP: Final = (
     "not in it, keep it beside it: API_KEY_PEPPER (without Docker the file api-key-pepper of the state folder); with another one no"
     " API key of the backup is valid"
+)
+_KEEP_BYTES: Final = (
+    "not in it, keep it beside it: what is in {url}, by versions or a copy of that bucket (docs/backup.md)"
+)
+_BYTES_NEEDED: Final = (
+    "not in it: the documents' bytes; {url} must have them as they were then (docs/backup.md)"
 )
 _OTHER_PEPPER: Final = (
     "warning: API_KEY_PEPPER is not that of the backup: none of its API keys is valid here; set the other one and start again,"
@@ -43,7 +49,7 @@ def main(arguments: Sequence[str]) -> int:
         signal.signal(number, _end)
     run = _create if options.command == "create" else _restore
     try:
-        return run(load_settings(DataStoreSettings), options.uploads)
+        return run(load_settings(BackupSettings), options.uploads)
     except (BackupError, MigrationError, OSError) as error:
         return _fail(str(error), _FAILED)
     except KeyboardInterrupt:
@@ -57,13 +63,16 @@ def _end(*_: object) -> NoReturn:
     raise KeyboardInterrupt
 
 
-def _create(settings: DataStoreSettings, uploads: Path) -> int:
+def _create(settings: BackupSettings, uploads: Path) -> int:
     progress = Progress()
     output = sys.stdout.buffer
     pepper = settings.api_key_pepper.get_secret_value()
-    taken, damage = create(output, settings.owner_url, pepper, uploads, progress)
+    url = settings.storage_url
+    taken, damage = create(output, settings.owner_url, pepper, uploads, progress, storage_url=url)
     output.flush()
     progress.line(f"backed up {_told(taken)}, in {progress.seconds:.1f} s")
+    if url is not None:
+        progress.line(_KEEP_BYTES.format(url=url))
     progress.line(_KEEP)
     if not damage.files:
         _note(taken, uploads, progress)
@@ -77,12 +86,17 @@ def _note(taken: Manifest, uploads: Path, progress: Progress) -> None:
         progress.line(f"warning: how old this backup gets will not be told: {error}")
 
 
-def _restore(settings: DataStoreSettings, uploads: Path) -> int:
+def _restore(settings: BackupSettings, uploads: Path) -> int:
     progress = Progress()
+    url = settings.storage_url
     # Unbuffered: a buffer reads again and again in one go, and would not hear of a signal that comes between two reads.
     with open(sys.stdin.fileno(), "rb", buffering=0, closefd=False) as stream:
-        taken, damage = restore(stream, settings.owner_url, settings.service_role, uploads, progress)
+        taken, damage = restore(
+            *(stream, settings.owner_url, settings.service_role, uploads, progress), storage_url=url
+        )
     progress.line(f"restored {_told(taken)}, in {progress.seconds:.1f} s")
+    if url is not None:
+        progress.line(_BYTES_NEEDED.format(url=url))
     if not taken.pepper.matches(settings.api_key_pepper.get_secret_value()):
         progress.line(_OTHER_PEPPER)
     return _ended(damage, progress)
@@ -102,7 +116,8 @@ def _ended(damage: Damage, progress: Progress) -> int:
 
 def _told(taken: Manifest) -> str:
     at = datetime.strftime(taken.taken_at, "%Y-%m-%d %H:%M:%SZ")
-    return f"{taken.documents} documents ({taken.document_bytes / 1e6:.1f} MB) as of {at}"
+    size = f"{taken.document_bytes / 1e6:.1f} MB" if taken.documents_at is None else "without their bytes"
+    return f"{taken.documents} documents ({size}) as of {at}"
 
 
 def _parser() -> argparse.ArgumentParser:

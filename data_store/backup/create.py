@@ -58,22 +58,31 @@ class _Document(NamedTuple):
 
 
 def create(
-    output: Output, database_url: str, pepper: str, uploads: Path, progress: Progress
+    output: Output,
+    database_url: str,
+    pepper: str,
+    uploads: Path,
+    progress: Progress,
+    *,
+    storage_url: str | None = None,
 ) -> tuple[Manifest, Damage]:
     """Write an archive and return what it is of, and which bytes it does without, since they are lost.
 
-    Raises BackupError, and then what was written is worth nothing.
+    With a storage URL the documents' bytes are there, and not in it. Raises BackupError, and then what was written is
+    worth nothing.
 
     What is acknowledged before this begins is in it: its row is committed then, and its file was there before its row.
     """
     with bytes_kept(database_url), transaction(database_url, "REPEATABLE READ") as connection:
         found = tables(connection)  # the first statement: all others see what is committed now
         lock(connection, [table.name for table in found], "ACCESS SHARE")  # no migration meanwhile
-        manifest = _manifest(connection, found, pepper)
-        _check_folder(uploads / DOCUMENTS, manifest)
+        manifest = _manifest(connection, found, pepper, storage_url)
+        folder = uploads / DOCUMENTS if storage_url is None else None
+        if folder is not None:
+            _check_folder(folder, manifest)
         writer = Writer(output, manifest.taken_at.timestamp())
         writer.add(MANIFEST, _json(manifest))
-        damage = _add_documents(writer, connection, uploads / DOCUMENTS, progress.of(manifest.files or 0))
+        damage = _add_documents(writer, connection, folder, progress.of(manifest.files or 0))
         contents = {table.name: _add_table(writer, connection, table) for table in found}
         # Sequences belong to no transaction: read last, they are beyond every row of it.
         sequences = dict(connection.execute(_SEQUENCES).tuples().all())
@@ -85,7 +94,9 @@ def create(
     return manifest, damage
 
 
-def _manifest(connection: Connection, found: list[TableColumns], pepper: str) -> Manifest:
+def _manifest(
+    connection: Connection, found: list[TableColumns], pepper: str, storage_url: str | None
+) -> Manifest:
     files, document_bytes, documents, taken_at = connection.execute(_TOTAL).one()
     return Manifest(
         robin=VERSION,
@@ -95,6 +106,7 @@ def _manifest(connection: Connection, found: list[TableColumns], pepper: str) ->
         documents=documents,
         files=files,
         document_bytes=int(document_bytes),
+        documents_at=storage_url,
         pepper=PepperDigest.of(pepper),
         tables=found,
     )
@@ -106,11 +118,12 @@ def _check_folder(folder: Path, manifest: Manifest) -> None:
         raise BackupError(f"there is no folder {folder}: name the UPLOAD_DIR of document_api with --uploads")
 
 
-def _add_documents(writer: Writer, connection: Connection, folder: Path, progress: Counted) -> Damage:
-    """Append the file of each row, and go on past those that are damaged."""
+def _add_documents(writer: Writer, connection: Connection, folder: Path | None, progress: Counted) -> Damage:
+    """Append the file of each row, where they are files, and go on past those that are damaged."""
     damage = Damage()
     for document in _documents(connection):
-        if problem := _add_document(writer, folder, document):
+        _check_key(document)
+        if folder is not None and (problem := _add_document(writer, folder, document)):
             damage.add(document.client_id, document.id, document.storage_key, problem)
         progress.advance()
     return damage
@@ -121,14 +134,17 @@ def _documents(connection: Connection) -> Iterator[_Document]:
     return (_Document(*row) for row in rows)
 
 
-def _add_document(writer: Writer, folder: Path, document: _Document) -> str | None:
-    """Append a file and return what is wrong with it."""
+def _check_key(document: _Document) -> None:
+    """Refuse a row that no restore takes: whoever serves it would read a file that is none of robin's."""
     if not is_storage_key(document.storage_key):
-        # No restore takes such a row: whoever serves it would read a file that is none of robin's.
         raise BackupError(
             f"document {document.id} of client {document.client_id} names {document.storage_key!r}, which is no file of robin"
             " (what to do: docs/backup.md)"
         )
+
+
+def _add_document(writer: Writer, folder: Path, document: _Document) -> str | None:
+    """Append a file and return what is wrong with it."""
     try:
         file = (folder / document.storage_key).open("rb")
     except OSError as error:

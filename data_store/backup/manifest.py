@@ -69,6 +69,7 @@ class Manifest(_Model):
     documents: int
     files: int | None = None  # an older backup has one for each document
     document_bytes: int
+    documents_at: str | None = None  # STORAGE_URL of the store that has their bytes; none: they are in it
     pepper: PepperDigest
     tables: Sequence[TableColumns]
 

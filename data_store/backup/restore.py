@@ -46,14 +46,21 @@ _CLAIM: Final = text("SELECT pg_try_advisory_xact_lock(:lock)")
 
 
 def restore(
-    stream: BinaryIO, database_url: str, service_role: str | None, uploads: Path, progress: Progress
+    stream: BinaryIO,
+    database_url: str,
+    service_role: str | None,
+    uploads: Path,
+    progress: Progress,
+    *,
+    storage_url: str | None = None,
 ) -> tuple[Manifest, Damage]:
     """Bring an archive back and return what it is of, and which bytes it had not got.
 
-    Raises BackupError, and then nothing has changed.
+    With a storage URL the documents' bytes are there already. Raises BackupError, and then nothing has changed.
     """
     reader = Reader(stream)
     manifest = Manifest.parse(reader.take(MANIFEST))
+    _check_place(manifest, storage_url)
     with transaction(database_url, "READ COMMITTED") as connection:
         _claim(connection)
         _check_known(connection, manifest)
@@ -64,13 +71,29 @@ def restore(
             _stage_documents(reader, connection, staging, progress.of(manifest.files or manifest.documents))
             complete = _load_tables(reader, connection, manifest)
             _bring_up_to_date(connection, service_role)
-            damage = _check_files(connection, staging, known=complete.damaged)
+            damage = _check_files(
+                connection, staging, known=complete.damaged, elsewhere=storage_url is not None
+            )
             staging.place()
             # A commit that fails may have been done all the same: files that no row names do no harm, rows without files do.
             connection.commit()
         finally:
             staging.remove()
     return manifest, damage
+
+
+def _check_place(manifest: Manifest, storage_url: str | None) -> None:
+    """Refuse to restore rows where nobody would find their bytes."""
+    if manifest.documents_at is not None and storage_url is None:
+        raise BackupError(
+            f"the documents' bytes are in {manifest.documents_at}, not in the backup: start with STORAGE_URL, of that store or"
+            " of a copy, and restore again"
+        )
+    if manifest.documents_at is None and storage_url is not None and manifest.files != 0:
+        raise BackupError(
+            f"the documents' bytes are in the backup, and would not be looked for outside of {storage_url}: start without"
+            " STORAGE_URL, restore again, and move them (docs/backup.md)"
+        )
 
 
 def _claim(connection: Connection) -> None:
@@ -127,14 +150,22 @@ def _load_tables(reader: Reader, connection: Connection, manifest: Manifest) -> 
     return complete
 
 
-def _check_files(connection: Connection, staging: Staging, *, known: int) -> Damage:
-    """Leave out as many files as were known to be damaged; one more is a BackupError, as is one that no row names."""
+def _check_files(connection: Connection, staging: Staging, *, known: int, elsewhere: bool) -> Damage:
+    """Leave out as many files as were known to be damaged; one more is a BackupError, as is one that no row names.
+
+    Where they are elsewhere, none need be there.
+    """
     damage = Damage()
-    for client_id, document_id, key, written in connection.execute(_UNLIKE):
+    for client_id, document_id, key, written in connection.execute(
+        _UNLIKE, execution_options={"yield_per": _ROWS_AT_ONCE}
+    ):
+        missing = written is False and elsewhere
         # What no restore writes down, no row may name either: it would be served.
-        if client_id is None or damage.files == known or not is_storage_key(key):
+        if client_id is None or not is_storage_key(key) or (damage.files == known and not missing):
             row = f"document {document_id} of client {client_id}" if client_id else "no document"
             raise BackupError(f"documents/{key} in it is not what was uploaded ({row}): take another backup")
+        if missing:
+            continue
         if written:
             staging.discard(key)
         damage.add(client_id, document_id, key, "the backup has not got what was uploaded")

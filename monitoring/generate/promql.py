@@ -2,13 +2,12 @@
 
 from typing import Final
 
-from observability.signals import HEALTH_ROUTE, OBSERVABILITY_PREFIX, MetricSpec
+from observability.signals import MetricSpec
 
 RATE: Final = "$__rate_interval"
 RANGE: Final = "$__range"
 
-# What is asked of robin, not how it is: an operator who waits for a back end of telemetry is no client who waits.
-OF_USERS: Final = f'path!~"{HEALTH_ROUTE}|{OBSERVABILITY_PREFIX}/.*"'
+HEALTH: Final = 'path!="/health"'
 SERVER_ERRORS: Final = 'status=~"5.."'
 
 

@@ -16,6 +16,8 @@ from document_api.documents.storage import FileStorage, IncomingFile
 from document_api.settings import DocumentApiSettings
 from observability import Unavailable
 from observability.signals import Span
+from tests.integration.backup.conftest import System, run
+from tests.integration.conftest import MIGRATED, PostgreSQL, data_store_on
 from tests.integration.test_document_api_http import document_api_on, files, upload
 from tests.object_store import PREFIX, ObjectServer, object_server
 from tests.records import assert_problem
@@ -187,6 +189,43 @@ def api_after_start(
             client = stack.enter_context(api_on(data_store, folder, telemetry, server))
             path = content_of(upload(client))
         yield client, path
+
+
+def test_documents_move_with_their_files(
+    data_store: httpx.Client, tmp_path: Path, telemetry: TelemetrySpy, server: ObjectServer
+) -> None:
+    """Each under the name that it has below the folder."""
+    with document_api_on(
+        str(data_store.base_url), tmp_path, telemetry, max_upload_bytes=2 * len(LARGE)
+    ) as api:
+        path = content_of(upload(api, LARGE))
+    for file in files(tmp_path):
+        server.put(f"{PREFIX}/{file.relative_to(tmp_path)}", file.read_bytes())
+    with api_on(data_store, tmp_path / "empty", telemetry, server) as api:
+        assert api.get(path).content == LARGE
+
+
+def test_a_backup_of_the_database_finds_its_documents_in_the_store(
+    postgresql: PostgreSQL, tmp_path: Path, telemetry: TelemetrySpy, server: ObjectServer
+) -> None:
+    """Restored beside the same bucket, everything can be had again."""
+    source, target = (
+        System(postgresql, postgresql.create_database(template=MIGRATED), tmp_path / name)
+        for name in ("source", "target")
+    )
+    with (
+        data_store_on(postgresql.url(source.database), telemetry) as data_store,
+        api_on(data_store, source.uploads, telemetry, server) as api,
+    ):
+        path = content_of(upload(api, LARGE))
+        backup = run(source, "create", STORAGE_URL=server.settings["storage_url"])
+    restored = run(target, "restore", archive=backup.stdout, STORAGE_URL=server.settings["storage_url"])
+    assert restored.returncode == 0, restored.stderr
+    with (
+        data_store_on(postgresql.url(target.database), telemetry) as data_store,
+        api_on(data_store, target.uploads, telemetry, server) as api,
+    ):
+        assert api.get(path).content == LARGE
 
 
 @pytest.mark.parametrize("stored", [False, True])
