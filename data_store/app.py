@@ -18,6 +18,7 @@ from data_store.records.endpoints import (
     listing_router,
     records_router,
     storage_keys_router,
+    versions_router,
 )
 from data_store.records.lifecycle import DocumentLifecycle
 from data_store.records.limits import Limits
@@ -99,7 +100,8 @@ def _records(database: Database, settings: DataStoreSettings) -> Iterator[APIRou
     limits = Limits.of(settings)
     documents = DocumentRepository(database, limits=limits, audit_reads=settings.audits_reads)
     lifecycle = DocumentLifecycle(database, kept_seconds=settings.restore_seconds)
-    yield records_router(documents, DocumentVersions(database, limits=limits))
+    yield records_router(documents)
+    yield versions_router(DocumentVersions(database, limits=limits, audit_reads=settings.audits_reads))
     yield listing_router(DocumentListing(database))
     yield lifecycle_router(lifecycle)
     yield storage_keys_router(documents, lifecycle)

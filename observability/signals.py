@@ -13,6 +13,7 @@ BULK_UPLOAD_ROUTE: Final = "/clients/{client_id}/upload-documents"
 DOCUMENT_ROUTE: Final = "/clients/{client_id}/documents/{doc_id}"
 CONTENT_ROUTE: Final = "/clients/{client_id}/documents/{doc_id}/content"
 VERSIONS_ROUTE: Final = "/clients/{client_id}/documents/{doc_id}/versions"
+VERSION_ROUTE: Final = "/clients/{client_id}/documents/{doc_id}/versions/{version}"
 RESTORE_ROUTE: Final = "/clients/{client_id}/documents/{doc_id}/restore"
 PURGE_ROUTE: Final = "/clients/{client_id}/documents/{doc_id}/purge"
 SEARCH_ROUTE: Final = "/clients/{client_id}/search"
@@ -256,7 +257,7 @@ METHODS: Final = frozenset(
 ROUTES: Final = frozenset(
     {
         *(UPLOAD_ROUTE, BULK_UPLOAD_ROUTE, DOCUMENT_ROUTE, RECORDS_ROUTE, HEALTH_ROUTE, UNMATCHED_ROUTE),
-        *(CONTENT_ROUTE, VERSIONS_ROUTE, RESTORE_ROUTE, PURGE_ROUTE, SEARCH_ROUTE),
+        *(CONTENT_ROUTE, VERSIONS_ROUTE, VERSION_ROUTE, RESTORE_ROUTE, PURGE_ROUTE, SEARCH_ROUTE),
         *(REMOVED_STORAGE_KEYS_ROUTE, FORGOTTEN_STORAGE_KEYS_ROUTE),
         *(PRINCIPAL_BY_KEY_ROUTE, PRINCIPAL_BY_SUBJECT_ROUTE, KNOWN_STORAGE_KEYS_ROUTE),
         *(STORY_ROUTE, RECENT_REQUESTS_ROUTE, OVERVIEW_ROUTE),

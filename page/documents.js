@@ -1,18 +1,20 @@
-// A client's documents: upload, list, search, download, delete, restore.
+// A client's documents: where files are dropped, the search, and the list.
 
-import { client, documents, keys } from "./api.js";
-import { announce, bytes, element, moment } from "./dom.js";
-import { fill, problemBox, storyLink } from "./problems.js";
+import { client, documents } from "./api.js";
+import { card } from "./card.js";
+import { element } from "./dom.js";
+import { fill, problemBox } from "./problems.js";
+import { uploadDocuments } from "./uploads.js";
 
 export function showDocuments(main, _rest, signal) {
-  const state = { words: "", deleted: false };
   const list = element("div", { class: "list" });
   const uploads = element("ul", { class: "uploads", "aria-label": "Uploads" });
-  const reload = () => showList(list, state, signal, reload);
+  const reload = () => showList(list, state);
+  const state = { words: "", deleted: false, signal, reload };
   main.append(
     element("h1", {}, "Documents"),
     whose(reload),
-    dropZone((files) => files.forEach((file) => inTurn(upload(file, uploads, reload)))),
+    dropZone((files) => uploadDocuments(files, uploads, reload)),
     uploads,
     filters(state, reload),
     list,
@@ -54,44 +56,6 @@ function dropZone(take) {
   return zone;
 }
 
-// A client may have few uploads at once: of many files the others wait.
-const AT_ONCE = 2;
-const waiting = [];
-let underWay = 0;
-
-function inTurn(work) {
-  waiting.push(work);
-  while (underWay < AT_ONCE && waiting.length) {
-    underWay++;
-    waiting.shift()().finally(() => {
-      underWay--;
-      if (waiting.length) inTurn(waiting.shift());
-    });
-  }
-}
-
-// Lists a file at once, and returns what uploads it.
-function upload(file, uploads, reload) {
-  const bar = element("progress", { max: 1, value: 0, "aria-label": `Upload of ${file.name}` });
-  const said = element("span", {}, "");
-  const item = element("li", {}, element("span", { class: "name" }, file.name), bar, said);
-  uploads.prepend(item);
-  const id = client.get();
-  return async () => {
-    try {
-      if (!id) throw new Error("Say first whose document it is: enter a client above.");
-      const { document, correlationId } = await documents.upload(id, file, (share) => (bar.value = share));
-      bar.value = 1;
-      said.replaceChildren(`stored as document ${document.id}, request `, storyLink(correlationId));
-      announce(`${file.name} is stored`);
-      reload();
-    } catch (error) {
-      bar.remove();
-      said.replaceChildren(problemBox(error));
-    }
-  };
-}
-
 function filters(state, reload) {
   const words = element("input", { type: "search", id: "words", maxlength: 200, autocomplete: "off" });
   const deleted = element("input", { type: "checkbox", id: "deleted" });
@@ -109,128 +73,42 @@ function filters(state, reload) {
     element("label", { class: "check" }, deleted, "Deleted ones"));
 }
 
-function showList(place, state, signal, reload) {
+function showList(place, state) {
   const id = client.get();
   if (!id) {
     place.replaceChildren(element("p", { class: "hint" }, "Enter a client to see its documents."));
     return;
   }
-  fill(place, signal, async () => {
-    const { items, next } = await page(id, state, null, signal);
+  fill(place, state.signal, async () => {
+    const { items, next } = await page(id, state, null);
     if (!items.length) return element("p", { class: "hint" }, state.deleted ? "None is deleted." : state.words ? "Nothing was found." : "There are no documents.");
-    const list = element("ul", { class: "documents", "aria-label": "Documents" }, items.map((item) => card(id, item, state, reload)));
-    return [list, more(id, state, next, list, signal, reload)].filter(Boolean);
+    const list = element("ul", { class: "documents", "aria-label": "Documents" }, items.map((item) => card(id, item, { ...state })));
+    return [list, more(id, state, next, list)].filter(Boolean);
   });
 }
 
-async function page(id, state, cursor, signal) {
-  if (!state.words || state.deleted) {
-    const { documents: items, next } = await documents.list(id, { cursor, deleted: state.deleted, signal });
+async function page(id, { words, deleted, signal }, cursor) {
+  if (!words || deleted) {
+    const { documents: items, next } = await documents.list(id, { cursor, deleted, signal });
     return { items: items.map((document) => ({ document })), next };
   }
-  const { found, next } = await documents.search(id, state.words, { cursor, signal });
+  const { found, next } = await documents.search(id, words, { cursor, signal });
   return { items: found, next };
 }
 
-function more(id, state, cursor, list, signal, reload) {
+function more(id, state, cursor, list) {
   if (!cursor) return null;
   const button = element("button", { type: "button" }, "More");
   button.addEventListener("click", async () => {
     button.disabled = true;
     try {
-      const { items, next } = await page(id, state, cursor, signal);
-      if (signal.aborted) return;
-      list.append(...items.map((item) => card(id, item, state, reload)));
-      button.replaceWith(...[more(id, state, next, list, signal, reload)].filter(Boolean));
+      const { items, next } = await page(id, state, cursor);
+      if (state.signal.aborted) return;
+      list.append(...items.map((item) => card(id, item, { ...state })));
+      button.replaceWith(...[more(id, state, next, list)].filter(Boolean));
     } catch (error) {
-      if (!signal.aborted) button.replaceWith(problemBox(error));
+      if (!state.signal.aborted) button.replaceWith(problemBox(error));
     }
   });
   return button;
-}
-
-function card(id, { document, excerpt, highlights }, state, reload) {
-  const said = element("div");
-  const act = (work, done) => async () => {
-    try {
-      await work();
-      announce(done);
-      if (done) reload();
-    } catch (error) {
-      said.replaceChildren(problemBox(error));
-    }
-  };
-  const facts = [document.file_type, bytes(document.file_size), moment(new Date(document.upload_timestamp)),
-    document.version > 1 ? `version ${document.version}` : null,
-    ...Object.entries(document.tags ?? {}).map(([name, value]) => `${name}: ${value}`)];
-  return element("li", {},
-    element("h2", {}, document.filename),
-    element("p", { class: "facts" }, facts.filter(Boolean).join(" · ")),
-    excerpt ? element("p", { class: "excerpt" }, marked(excerpt, highlights ?? [])) : null,
-    summaryOf(document),
-    element("div", { class: "row" }, state.deleted ? deletedButtons(id, document, act) : buttons(id, document, act)),
-    said);
-}
-
-function summaryOf(document) {
-  if (document.summary) return element("p", { class: "summary" }, document.summary);
-  return element("p", { class: "hint" }, `No summary: ${document.summary_reason ?? "there is none"}`);
-}
-
-// Places of highlights are counted in characters, of which a JavaScript string may need two for one.
-function marked(excerpt, highlights) {
-  const characters = [...excerpt];
-  const parts = [];
-  let end = 0;
-  for (const [from, to] of highlights) {
-    parts.push(characters.slice(end, from).join(""), element("mark", {}, characters.slice(from, to).join("")));
-    end = to;
-  }
-  return [...parts, characters.slice(end).join("")];
-}
-
-function buttons(id, document, act) {
-  const name = document.filename;
-  return [
-    element("button", { type: "button", "aria-label": `Download ${name}`, onclick: act(() => download(id, document), "") }, "Download"),
-    confirmed("Delete", name, act(() => documents.remove(id, document.id), `${name} is deleted`)),
-  ];
-}
-
-function deletedButtons(id, document, act) {
-  const name = document.filename;
-  return [
-    element("button", { type: "button", "aria-label": `Restore ${name}`, onclick: act(() => documents.restore(id, document.id), `${name} is restored`) }, "Restore"),
-    confirmed("Delete for good", name, act(() => documents.purge(id, document.id), `${name} is gone`)),
-  ];
-}
-
-// Asks once more in its own place: a second press does it.
-function confirmed(text, name, work) {
-  const button = element("button", { type: "button", "aria-label": `${text}: ${name}` }, text);
-  const calm = () => {
-    button.classList.remove("danger");
-    button.textContent = text;
-    button.setAttribute("aria-label", `${text}: ${name}`);
-  };
-  button.addEventListener("blur", calm);
-  button.addEventListener("click", () => {
-    if (button.classList.contains("danger")) return work();
-    button.classList.add("danger");
-    button.textContent = `Really ${text.toLowerCase()}?`;
-    button.setAttribute("aria-label", `Really ${text.toLowerCase()}: ${name}?`);
-  });
-  return button;
-}
-
-const MOST_IN_MEMORY = 64 * 1024 * 1024;
-
-// Through memory, which can show a key and say what was wrong; what is large and needs no key goes straight to the disk.
-async function download(id, document) {
-  const link = element("a", { href: documents.contentPath(id, document.id), download: document.filename });
-  if (!keys.get("client") && document.file_size > MOST_IN_MEMORY) return link.click();
-  const url = URL.createObjectURL(await documents.content(id, document.id));
-  link.href = url;
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(url), 60_000);
 }

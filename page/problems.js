@@ -6,8 +6,11 @@ export function storyLink(correlationId, text = correlationId) {
   return element("a", { href: `#requests/${correlationId}`, class: "id" }, text);
 }
 
+// What a part needs that was not let in: keys are entered at the top.
+const NEEDED = { client: " A key of the client is entered at the top.", operator: " An operator's key is entered at the top." };
+
 export function problemBox(error) {
-  const hint = error.status === 401 || error.status === 403 ? " Keys are entered at the top." : "";
+  const hint = error.status === 401 || error.status === 403 ? NEEDED[error.whose] : "";
   return element("p", { class: "problem", role: "alert" },
     `${error.message}${hint} `,
     error.correlationId ? storyLink(error.correlationId, "Its story") : null);

@@ -1,4 +1,4 @@
-"""Headless Chromium for the page's tests: the machine's own, driven by Playwright."""
+"""Headless Chromium for the page's tests: the machine's own, driven by Playwright; and what they do on the page."""
 
 import os
 import shutil
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import pytest
-from playwright.sync_api import Browser, Page, Request, sync_playwright
+from playwright.sync_api import Browser, FilePayload, Page, Request, sync_playwright
 
 # As Debian, Ubuntu and Google name it.
 _NAMES: Final = ("chromium", "chromium-browser", "google-chrome")
@@ -57,6 +57,26 @@ def visit(running: Browser, url: str, **how: Any) -> Iterator[Visit]:
         assert opened.said == []
     finally:
         context.close()
+
+
+def choose_client(page: Page, name: str) -> None:
+    """Say whose documents are shown."""
+    page.get_by_label("Client", exact=True).fill(name)
+    page.get_by_role("button", name="Show").click()
+
+
+def upload(page: Page, *names: str, content: bytes, into: str = "#files") -> None:
+    """Upload files as by the dialog."""
+    files: list[FilePayload] = [{"name": name, "mimeType": "text/plain", "buffer": content} for name in names]
+    page.set_input_files(into, files=files)
+
+
+def enter_keys(page: Page, client: str, operator: str = "") -> None:
+    """Say who asks."""
+    page.get_by_text("Keys", exact=True).click()
+    page.get_by_label("Client's API key").fill(client)
+    page.get_by_label("Operator's API key").fill(operator)
+    page.get_by_role("button", name="Use these").click()
 
 
 def _note(opened: Visit, kind: str, text: str) -> None:

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import BaseModel
 
 from access.audit import ANONYMOUS
@@ -26,7 +26,7 @@ from data_store.records.schemas import (
 )
 from data_store.records.versions import DocumentVersions
 from observability import ClientId, NotFound, Problem
-from observability.fields import DocumentId
+from observability.fields import INT32_MAX, DocumentId
 from observability.openapi import problems
 from observability.signals import (
     DOCUMENT_ROUTE,
@@ -37,6 +37,7 @@ from observability.signals import (
     REMOVED_STORAGE_KEYS_ROUTE,
     RESTORE_ROUTE,
     SEARCH_ROUTE,
+    VERSION_ROUTE,
     VERSIONS_ROUTE,
 )
 
@@ -47,8 +48,8 @@ _MAX_ACTOR_CHARS: Final = 256
 _NOT_THERE: Final = "The client has no such document."
 
 
-def records_router(documents: DocumentRepository, versions: DocumentVersions) -> APIRouter:
-    """Return the routes by which documents are stored and found, on these repositories."""
+def records_router(documents: DocumentRepository) -> APIRouter:
+    """Return the routes by which documents are stored and found."""
     router = APIRouter(tags=["documents"], route_class=GuardedRoute)
 
     @router.post(
@@ -82,6 +83,13 @@ def records_router(documents: DocumentRepository, versions: DocumentVersions) ->
             raise NotFound(_NOT_THERE)  # recorded, and the number may be a card's
         return _json(document)
 
+    return router
+
+
+def versions_router(versions: DocumentVersions) -> APIRouter:
+    """Return the routes of what documents are and were."""
+    router = APIRouter(tags=["documents"], route_class=GuardedRoute)
+
     @router.post(
         VERSIONS_ROUTE,
         status_code=201,
@@ -111,6 +119,24 @@ def records_router(documents: DocumentRepository, versions: DocumentVersions) ->
         if not found:
             raise NotFound(_NOT_THERE)
         return _json(Versions(versions=found))
+
+    @router.get(
+        VERSION_ROUTE,
+        response_model=Document,
+        responses=problems(*_USUAL),
+        openapi_extra=_FOR_SERVICES,
+    )
+    async def get_version(
+        client_id: ClientId,
+        doc_id: DocumentId,
+        version: Annotated[int, Path(ge=1, le=INT32_MAX)],
+        request: Request,
+    ) -> Response:
+        """Return a document as it is or was in one version."""
+        found = await versions.get(client_id, doc_id, version, actor=_actor(request))
+        if found is None:
+            raise NotFound("The client has no such document, or it has had no such version.")
+        return _json(found)
 
     return router
 

@@ -15,7 +15,7 @@ from data_store.records.repository import (
     new_values,
 )
 from data_store.records.schemas import Document, NewDocument
-from data_store.records.statements import ALL, COLUMNS, TABLE, audit, document_of, statement
+from data_store.records.statements import ALL, COLUMNS, TABLE, audit, audited, document_of, statement
 from observability import NotFound
 from observability.database import Connection
 
@@ -87,14 +87,23 @@ _SELECT_VERSIONS: Final = statement(
     """,  # noqa: S608  names of columns
     "SELECT",
 )
+_VERSION: Final = f"""
+    SELECT {ALL} FROM {TABLE} WHERE {_OF_THE_CLIENT.format(id="id")} AND deleted_at IS NULL AND version = :of_version
+    UNION ALL
+    SELECT {_OF_A_VERSION} FROM {_VERSIONS} WHERE {_OF_THE_CLIENT.format(id="document_id")} AND version = :of_version
+        AND EXISTS (SELECT FROM {TABLE} WHERE {_OF_THE_CLIENT.format(id="id")} AND deleted_at IS NULL)
+"""  # noqa: S608  names of columns
+_SELECT_VERSION: Final = statement(_VERSION, "SELECT")
+_AUDITED_SELECT_VERSION: Final = audited(_VERSION, "SELECT", durable=False)
 
 
 class DocumentVersions:
     """The versions of documents."""
 
-    def __init__(self, database: Database, *, limits: Limits) -> None:
+    def __init__(self, database: Database, *, limits: Limits, audit_reads: bool) -> None:
         self._database = database
         self._limits = limits
+        self._audit_reads = audit_reads
 
     async def add(self, client_id: str, document_id: int, new: NewDocument, *, actor: str) -> Added:
         """Let a document become what is new; an upload that is repeated gives the version that it has made.
@@ -137,3 +146,20 @@ class DocumentVersions:
 
         with failures_as_problems():
             return await self._database.read(select_versions, tenant=client_id)
+
+    async def get(self, client_id: str, document_id: int, version: int, *, actor: str) -> Document | None:
+        """Return what a document is or was in one version, None where it is not there, is deleted, or has had no such version."""
+        sql = _AUDITED_SELECT_VERSION if self._audit_reads else _SELECT_VERSION
+        values = {
+            "of_client": client_id,
+            "of_id": document_id,
+            "of_version": version,
+            **audit(actor, Action.DOCUMENT_READ),
+        }
+
+        def select_version(connection: Connection) -> Document | None:
+            rows = connection.execute(sql, values)
+            return document_of(rows[0]) if rows else None
+
+        with failures_as_problems():
+            return await self._database.read(select_version, tenant=client_id)

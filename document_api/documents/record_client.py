@@ -24,10 +24,6 @@ Model = TypeVar("Model", bound=BaseModel)
 _REFUSED: Final = frozenset({HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.CONFLICT})
 
 
-class _RecordedVersions(BaseModel):
-    versions: list[Recorded]
-
-
 class _Refusal(BaseModel):
     detail: str
 
@@ -52,11 +48,11 @@ class RecordClient:
 
     async def version(self, client_id: str, document_id: int, version: int) -> Recorded:
         """Return what a document was; raises NotFound also where it has had no such version."""
-        answer = await self._send("GET", client_id, document_id, "/versions")
-        for recorded in _read(_RecordedVersions, answer).versions:
-            if recorded.version == version:
-                return recorded
-        raise NotFound("The document has no such version.")
+        try:
+            answer = await self._send("GET", client_id, document_id, f"/versions/{version}")
+        except NotFound as error:
+            raise NotFound("The client has no such document, or it has had no such version.") from error
+        return _read(Recorded, answer)
 
     async def change(self, client_id: str, document_id: int, change: TagChange) -> Document:
         """Set and take away tags."""

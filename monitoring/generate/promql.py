@@ -2,12 +2,13 @@
 
 from typing import Final
 
-from observability.signals import MetricSpec
+from observability.signals import HEALTH_ROUTE, OBSERVABILITY_PREFIX, MetricSpec
 
 RATE: Final = "$__rate_interval"
 RANGE: Final = "$__range"
 
-HEALTH: Final = 'path!="/health"'
+# What is asked of robin, not how it is: an operator who waits for a back end of telemetry is no client who waits.
+OF_USERS: Final = f'path!~"{HEALTH_ROUTE}|{OBSERVABILITY_PREFIX}/.*"'
 SERVER_ERRORS: Final = 'status=~"5.."'
 
 

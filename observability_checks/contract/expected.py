@@ -22,7 +22,10 @@ from telemetry_queries.models import SpanRecord
 from telemetry_queries.sources import Source
 
 TABLE = "document_metadata"
-_KNOWN_PATH = re.compile(r"/clients/[^/]+/(upload-document|documents/\d{1,12})")
+# As nginx has it.
+_KNOWN_PATH = re.compile(
+    r"/clients/[^/]+/(upload-documents?|search|documents(/\d{1,12}(/(content|versions|restore|purge))?)?)"
+)
 Values = Mapping[str, object]
 # Spans that a request makes, by service and name in the contract, with what is known of their attributes.
 Steps = Mapping[tuple[Source, str], Values]

@@ -14,10 +14,12 @@ from typing import Any, Final
 
 import httpx
 import pytest
+from playwright.sync_api import Browser
 
 from local_stack.postgres import outside_home
 from local_stack.settings import PORT_STEP
 from local_stack.state import State
+from tests.browser import Visit, browser, visit
 from tests.ports import free_port
 
 CHECKOUT: Final = Path(__file__).parents[2]
@@ -114,6 +116,20 @@ def stack() -> Iterator[RunningStack]:
     """The stack that the tests of a session share; whoever breaks something mends it."""
     with running_stack({}) as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    """The browser of the page's tests."""
+    with browser() as running:
+        yield running
+
+
+@pytest.fixture
+def visited(chromium: Browser, stack: RunningStack) -> Iterator[Visit]:
+    """The page of the shared stack, freshly opened."""
+    with visit(chromium, stack.endpoints["nginx"]) as opened:
+        yield opened
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,6 @@
 """The page at / in a real browser, on a whole stack: documents, a request's story, health, keys; by keyboard, narrow, dark."""
 
 import re
-from collections.abc import Iterator
 from typing import Any, Final
 
 import httpx
@@ -9,7 +8,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser import Visit, browser, visit
+from tests.browser import Visit, choose_client, enter_keys, upload, visit
 from tests.e2e.conftest import RunningStack
 from tests.waiting import eventually
 
@@ -27,36 +26,11 @@ LOOKS: Final[dict[str, dict[str, Any]]] = {
 }
 
 
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    """The browser of these tests."""
-    with browser() as running:
-        yield running
-
-
-@pytest.fixture
-def visited(chromium: Browser, stack: RunningStack) -> Iterator[Visit]:
-    """The page, freshly opened."""
-    with visit(chromium, stack.endpoints["nginx"]) as opened:
-        yield opened
-
-
-def choose_client(page: Page, name: str = CLIENT) -> None:
-    """Say whose documents are shown."""
-    page.get_by_label("Client", exact=True).fill(name)
-    page.get_by_role("button", name="Show").click()
-
-
-def upload(page: Page, name: str, content: bytes = TEXT) -> None:
-    """Upload a file as by the dialog."""
-    page.set_input_files("#files", files=[{"name": name, "mimeType": "text/plain", "buffer": content}])
-
-
 def test_an_upload_is_followed_to_its_story(visited: Visit) -> None:
     """From the file to the SQL statement by one link: spans of every service, lines in order, metrics."""
     page = visited.page
-    choose_client(page)
-    upload(page, "harbour.txt")
+    choose_client(page, CLIENT)
+    upload(page, "harbour.txt", content=TEXT)
     expect(page.get_by_text("stored as document")).to_be_visible()
     link = page.locator(".uploads a.id")
     correlation_id = link.inner_text()
@@ -83,8 +57,8 @@ def test_an_upload_is_followed_to_its_story(visited: Visit) -> None:
 def test_a_failed_upload_says_why_and_is_found_among_the_failed(visited: Visit) -> None:
     """The answer's own words, a link to its story, and a row in the list."""
     page = visited.page
-    choose_client(page)
-    upload(page, "nothing.txt", b"")
+    choose_client(page, CLIENT)
+    upload(page, "nothing.txt", content=b"")
     problem = page.locator(".uploads").get_by_role("alert")
     expect(problem).to_contain_text("The file is empty")
     correlation_id = (problem.get_by_role("link").get_attribute("href") or "").partition("/")[2]
@@ -96,46 +70,6 @@ def test_a_failed_upload_says_why_and_is_found_among_the_failed(visited: Visit) 
     page.get_by_label("Failed").check()
     row = page.get_by_role("row").filter(has_text=correlation_id)
     expect(row).to_contain_text("422")
-
-
-def test_dropped_files_are_uploaded_in_turn(visited: Visit) -> None:
-    """As by the dialog; no more at once than a client may have."""
-    page = visited.page
-    choose_client(page)
-    dropped = page.evaluate_handle(
-        "() => { const data = new DataTransfer(); for (const n of [1, 2, 3, 4, 5]) data.items.add(new File([`Dropped ${n}.`], `${n}.txt`)); return data; }"
-    )
-    page.dispatch_event(".drop", "drop", {"dataTransfer": dropped})
-    expect(page.locator(".uploads li").filter(has_text="stored as document")).to_have_count(5)
-
-
-def test_a_document_is_found_fetched_deleted_and_restored(visited: Visit) -> None:
-    """Its text is searched, what was found is marked, its bytes come back, and deleting asks once more."""
-    page, content = visited.page, b"A fjord is long and deep. Seagulls love it."
-    choose_client(page, "page-life")
-    upload(page, "fjord.txt", content)
-    listed = page.get_by_role("list", name="Documents")
-    expect(listed.get_by_role("heading")).to_have_text(["fjord.txt"])
-    upload(page, "hill.txt", b"A hill is high and dry.")
-    expect(listed.get_by_role("heading")).to_have_text(["hill.txt", "fjord.txt"])
-
-    page.get_by_label("Search").fill("seagulls")
-    page.get_by_label("Search").press("Enter")
-    expect(listed.get_by_role("heading")).to_have_text(["fjord.txt"])
-    expect(listed.locator("mark")).to_have_text("Seagulls")
-    with page.expect_download() as fetched:
-        page.get_by_role("button", name="Download fjord.txt").click()
-    assert fetched.value.suggested_filename == "fjord.txt"
-    assert fetched.value.path().read_bytes() == content
-
-    page.get_by_role("button", name="Delete: fjord.txt").click()
-    page.get_by_role("button", name="Really delete: fjord.txt?").click()
-    expect(page.get_by_text("Nothing was found.")).to_be_visible()
-    page.get_by_label("Deleted ones").check()
-    page.get_by_role("button", name="Restore fjord.txt").click()
-    expect(page.get_by_text("None is deleted.")).to_be_visible()
-    page.get_by_label("Deleted ones").uncheck()
-    expect(listed.get_by_role("heading")).to_have_text(["fjord.txt"])
 
 
 def test_an_unknown_or_mistyped_id_is_said_to_be_one(visited: Visit) -> None:
@@ -175,11 +109,8 @@ def test_health_shows_what_is_up_and_the_last_hour(
 def test_keys_stay_in_the_tab_and_go_nowhere_else(visited: Visit, stack: RunningStack) -> None:
     """Each to its own routes, as headers; no cookie, nothing that outlives the tab, forgotten at once."""
     page = visited.page
-    page.get_by_text("Keys", exact=True).click()
-    page.get_by_label("Client's API key").fill(KEYS["client"])
-    page.get_by_label("Operator's API key").fill(KEYS["operator"])
-    page.get_by_role("button", name="Use these").click()
-    choose_client(page)
+    enter_keys(page, KEYS["client"], KEYS["operator"])
+    choose_client(page, CLIENT)
     page.goto("/#requests")
     expect(page.get_by_role("table")).to_be_visible()
 
@@ -209,8 +140,13 @@ def test_everybody_can_use_it(chromium: Browser, stack: RunningStack, look: str)
     """axe finds nothing on any part, nothing is wider than the window, and a keyboard reaches every part."""
     with visit(chromium, stack.endpoints["nginx"], **LOOKS[look]) as opened:
         page = opened.page
-        choose_client(page)
-        upload(page, f"{look}.txt")
+        choose_client(page, CLIENT)
+        upload(page, f"{look}.txt", content=TEXT)
+        newest = page.get_by_role("list", name="Documents").get_by_role("listitem").first
+        newest.get_by_text("Tags").click()
+        newest.get_by_text("Versions").click()
+        expect(newest.get_by_role("button", name="Download version 1")).to_be_visible()
+        sound(page)
         page.locator(".uploads a.id").click()
         expect(page.locator(".waterfall .span").nth(5)).to_be_visible()
         sound(page)

@@ -5,13 +5,21 @@ import ssl
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 import httpx
 import pytest
+from playwright.sync_api import Browser, expect
 
+from tests.browser import Visit, choose_client, enter_keys, upload, visit
 from tests.e2e.conftest import RunningStack, running_stack
 from tests.e2e.test_observability_tool import ANY_RATE
 from tests.ports import free_port
+
+WRONG: Final = f"robin_{'1' * 12}_{'a' * 64}"
+NOT_AN_OPERATOR: Final = (
+    "The role writer has not the permission telemetry:read. An operator's key is entered at the top."
+)
 
 
 @pytest.fixture(scope="module")
@@ -88,3 +96,54 @@ def test_a_client_that_does_not_know_the_authority_stays_away(encrypted: Running
     trust = ssl.create_default_context(cafile=encrypted.endpoints["ca_file"])
     health = httpx.get(f"{encrypted.endpoints['nginx']}/health", verify=trust, trust_env=False)
     assert json.loads(health.text)["status"] == "healthy"
+
+
+@pytest.fixture
+def keys(credentials: Path) -> dict[str, str]:
+    """The keys by their client; the operator's is that of `-`."""
+    return dict(line.split() for line in credentials.read_text().splitlines())
+
+
+@pytest.fixture
+def visited(chromium: Browser, encrypted: RunningStack) -> Iterator[Visit]:
+    """The page; Chromium does not know the local authority."""
+    with visit(chromium, encrypted.endpoints["nginx"], ignore_https_errors=True) as opened:
+        yield opened
+
+
+def test_the_page_shows_documents_to_whoever_has_a_key(visited: Visit, keys: dict[str, str]) -> None:
+    """To nobody else, and says so; many files at once are all taken, though only so many a second are."""
+    page = visited.page
+    choose_client(page, "acme")
+    expect(page.get_by_role("alert")).to_contain_text("A key of the client is entered at the top.")
+    enter_keys(page, WRONG)
+    expect(page.get_by_role("alert")).to_contain_text(
+        "The credential is not accepted: unknown, expired or revoked."
+    )
+    enter_keys(page, keys["globex"])
+    expect(page.get_by_role("alert")).to_contain_text("The client has no such document.")
+    enter_keys(page, keys["acme"])
+    upload(page, *(f"{n}.txt" for n in range(30)), content=b"A fjord is long and deep.")
+    expect(page.locator(".uploads li").filter(has_text="stored as document")).to_have_count(
+        30, timeout=30_000
+    )
+
+
+def test_the_page_tells_stories_to_operators_alone(visited: Visit, keys: dict[str, str]) -> None:
+    """Whoever may upload sees none, and neither how the system does, but reads what is needed."""
+    page = visited.page
+    enter_keys(page, keys["acme"], keys["acme"])
+    choose_client(page, "acme")
+    upload(page, "fjord.txt", content=b"A fjord is long and deep.")
+    page.locator(".uploads a.id").click()
+    expect(page.locator("#story").get_by_role("alert")).to_contain_text(NOT_AN_OPERATOR)
+    expect(page.locator(".panel").get_by_role("alert")).to_contain_text(NOT_AN_OPERATOR)
+    story = page.url
+    page.goto("/#health")
+    expect(page.get_by_role("alert")).to_contain_text(NOT_AN_OPERATOR)
+    expect(page.locator("svg")).to_have_count(0)
+
+    enter_keys(page, keys["acme"], keys["-"])
+    expect(page.get_by_role("list", name="Components")).to_be_visible()
+    page.goto(story)
+    expect(page.locator(".waterfall .span").filter(has_text="store_metadata").first).to_be_visible()

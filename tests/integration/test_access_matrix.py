@@ -329,6 +329,7 @@ INNER: Final[Mapping[str, tuple[str, str, Mapping[str, Any] | None]]] = {
     "forgotten storage keys": ("POST", "/storage-keys/forgotten", {"keys": ["x/y"]}),
     "add a version": ("POST", f"/clients/{OWN}/documents/{MISSING}/versions", RECORD),
     "versions": ("GET", f"/clients/{OWN}/documents/1/versions", None),
+    "version": ("GET", f"/clients/{OWN}/documents/1/versions/1", None),
     "list": ("GET", f"/clients/{OWN}/documents", None),
     "search": ("GET", f"/clients/{OWN}/search?q=robin", None),
     "change": ("PATCH", f"/clients/{OWN}/documents/{MISSING}", {"tags": {"a": "1"}}),

@@ -101,12 +101,39 @@ def test_reading_a_document_is_written_down_where_that_is_wanted(
     }
 
 
+def test_reading_a_version_is_written_down_as_reading_its_document(
+    audited: httpx.Client, postgresql: PostgreSQL, database: str
+) -> None:
+    """The newest one and an earlier one alike; neither one that never was, nor another client's, nor a deleted document's."""
+    path = f"{DOCUMENTS}/{audited.post(DOCUMENTS, json=DOCUMENT).json()['id']}"
+    audited.post(f"{path}/versions", json={**DOCUMENT, "file_size": 51}).raise_for_status()
+    answers = [
+        audited.get(f"{path}/versions/{version}", headers={"Robin-Actor": ACTOR}) for version in (1, 2)
+    ]
+    assert [(answer.json()["version"], answer.json()["file_size"]) for answer in answers] == [
+        (1, 50),
+        (2, 51),
+    ]
+    assert_problem(audited.get(f"{path}/versions/3"), 404)
+    assert_problem(audited.get(f"{path}/versions/1".replace("acme", "other")), 404)
+    audited.delete(path).raise_for_status()
+    assert_problem(audited.get(f"{path}/versions/1"), 404)
+    assert_problem(audited.get(f"{path}/versions/2"), 404)
+    told = [line[1:3] for line in lines(postgresql, database)]
+    assert told == [
+        *(("anonymous", "document.create"), ("anonymous", "document.add_version")),
+        *((ACTOR, "document.read"), (ACTOR, "document.read")),
+        ("anonymous", "document.delete"),
+    ]
+
+
 def test_reading_a_document_is_not_written_down_otherwise(
     data_store: httpx.Client, postgresql: PostgreSQL, database: str
 ) -> None:
     """A read stays a read."""
     stored = data_store.post(DOCUMENTS, json=DOCUMENT).json()
     assert data_store.get(f"{DOCUMENTS}/{stored['id']}").status_code == 200
+    assert data_store.get(f"{DOCUMENTS}/{stored['id']}/versions/1").json() == stored
     assert [line[2] for line in lines(postgresql, database)] == ["document.create"]
 
 

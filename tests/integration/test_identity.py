@@ -119,6 +119,18 @@ def test_what_was_done_is_in_the_audit_log_and_in_log_records(system: System) ->
     assert [line["correlation_id"] for line in lines] == ids
 
 
+def test_whoever_takes_the_bytes_of_a_version_has_read_the_document(system: System) -> None:
+    """Of an earlier one as of the newest."""
+    system.upload(system.key("writer"))
+    system.upload(system.key("writer"), path=f"/clients/{OWN}/documents/1/content")
+    for query in ("", "?version=1", "?version=2"):
+        path = f"/clients/{OWN}/documents/1/content{query}"
+        assert system.api.get(path, headers=system.key("reader")).content == TEXT
+    reads = "SELECT document_id, count(*) FROM audit_log WHERE action = 'document.read' GROUP BY document_id"
+    assert system.sql(reads) == [(1, 3)]
+    assert len(said(system.telemetry, "Document downloaded")) == 3
+
+
 def test_a_revoked_key_is_refused_when_its_command_has_returned(system: System, owner_url: str) -> None:
     """Whatever was believed of it meanwhile."""
     assert system.upload(system.key("writer")).status_code == 200

@@ -54,6 +54,15 @@ class TestAccessLog:
         [
             ("/clients/acme/documents/7?name=Alice", "/clients/acme/documents/7", "acme"),
             ("/clients/acme/upload-document", "/clients/acme/upload-document", "acme"),
+            ("/clients/acme/upload-documents", "/clients/acme/upload-documents", "acme"),
+            ("/clients/acme/documents?name=alice", "/clients/acme/documents", "acme"),
+            ("/clients/acme/search?q=alice", "/clients/acme/search", "acme"),
+            *(
+                (f"/clients/acme/documents/7/{what}?x=alice", f"/clients/acme/documents/7/{what}", "acme")
+                for what in ("content", "versions", "restore", "purge")
+            ),
+            ("/clients/acme/documents/7/alice", "unmatched", ""),
+            ("/clients/acme/documents/4111111111111111/content", "unmatched", "acme"),
             ("/docs?token=abc", "/docs", ""),
             ("/openapi.json", "/openapi.json", ""),
             ("/clients/acme/documents/alice@example.org", "unmatched", ""),

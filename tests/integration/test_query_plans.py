@@ -77,6 +77,13 @@ def test_a_document_is_found_by_the_index(filled: Filled) -> None:
     assert list(scans(plan["Plan"])) == [("document_metadata", "Index Scan")]
 
 
+def test_a_version_is_found_by_the_index(filled: Filled) -> None:
+    """Whether it is the newest one or would be one before."""
+    for version, status in ((1, 200), (2, 404)):
+        read_so = read(filled.plans("GET", f"{DOCUMENT_OF_17}/versions/{version}", status=status))
+        assert read_so == {("document_metadata", "Index Scan"), ("document_versions", "Index Scan")}
+
+
 def test_a_document_whose_reading_is_audited_is_found_by_the_index(filled: Filled) -> None:
     """The line in the audit log looks at nothing else."""
     with (

@@ -6,7 +6,7 @@ import data_store
 import document_api
 from monitoring.generate.board import Variable
 from monitoring.generate.panels import above
-from monitoring.generate.promql import HEALTH, series
+from monitoring.generate.promql import OF_USERS, series
 from observability.signals import DOCUMENTS_UPLOADED, HTTP_REQUESTS
 
 DOCUMENT_API: Final = document_api.SERVICE_NAME
@@ -38,7 +38,7 @@ ROUTE: Final = Variable(
     name="route",
     label="Route",
     description="The template of a route, never a raw path",
-    query=f"label_values({series(HTTP_REQUESTS, HEALTH)}, path)",
+    query=f"label_values({series(HTTP_REQUESTS, OF_USERS)}, path)",
 )
 TENANT: Final = Variable(
     name="tenant",

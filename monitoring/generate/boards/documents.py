@@ -39,13 +39,14 @@ from observability.signals import (
 )
 
 _OF_TENANT: Final = 'client=~"$tenant"'
-_UPLOADS: Final = (f'service_name="{DOCUMENT_API}"', 'method="PUT"', 'path=~".*/upload-document"')
+_UPLOADS: Final = (f'service_name="{DOCUMENT_API}"', 'method="PUT"', 'path=~".*/(upload-documents?|content)"')
 _UPLOADED: Final = f'{{service_name="{DOCUMENT_API}"}} |= "Document uploaded" | client_id=~"$tenant"'
 _NO_UPLOADS: Final = "no uploads"
 _NO_EXTRACTION: Final = "no such files"
 _NO_MODEL: Final = "No model is configured"
 _ROOM: Final = below(0.2, 0.05)
-_FALLBACKS: Final = 'reason!="none"'
+# A file without a text has a reason, too, but no summary.
+_FALLBACKS: Final = ('source="extractive"', 'reason!="none"')
 
 
 def _storage_share() -> str:
@@ -106,7 +107,7 @@ _NOW: Final = (
         "Summaries by the fallback",
         "Share of the summaries that the offline summary made in the model's place, in the time shown",
         Target(
-            expr=share(zero_unless(increase(SUMMARIES, _FALLBACKS)), increase(SUMMARIES)),
+            expr=share(zero_unless(increase(SUMMARIES, *_FALLBACKS)), increase(SUMMARIES)),
             legend="fallbacks",
         ),
         over_time=False,

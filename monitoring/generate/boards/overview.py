@@ -35,7 +35,7 @@ from monitoring.generate.panels import (
     table,
 )
 from monitoring.generate.promql import (
-    HEALTH,
+    OF_USERS,
     RANGE,
     RATE,
     SERVER_ERRORS,
@@ -62,7 +62,7 @@ from observability.signals import (
 
 _BY_SERVICE: Final = ("service_name",)
 _BY_ROUTE: Final = ("service_name", "method", "path")
-_CHOSEN: Final = (OF_SERVICE, OF_ROUTE, HEALTH)
+_CHOSEN: Final = (OF_SERVICE, OF_ROUTE, OF_USERS)
 _NO_REQUESTS: Final = "no requests"
 _NONE_FIRES: Final = "No alert"
 _NO_OBJECTIVE: Final = "no objective"

@@ -12,7 +12,7 @@ from monitoring.generate.boards.common import (
     RUNTIME,
 )
 from monitoring.generate.panels import Column, Target, above, lines, stat, table
-from monitoring.generate.promql import HEALTH, RATE, aggregate, rate, series, share
+from monitoring.generate.promql import OF_USERS, RATE, aggregate, rate, series, share
 from observability.signals import (
     EVENT_LOOP_LAG,
     GC_COLLECTED,
@@ -151,7 +151,7 @@ _PROCESSES: Final = (
     lines(
         "Load",
         "Requests in a second, health requests not counted: whether the rest is explained by it",
-        Target(expr=rate(HTTP_REQUESTS, *_CHOSEN, HEALTH, by=_BY_INSTANCE), legend=_INSTANCE),
+        Target(expr=rate(HTTP_REQUESTS, *_CHOSEN, OF_USERS, by=_BY_INSTANCE), legend=_INSTANCE),
         unit="reqps",
         links=(OVERVIEW,),
         no_value="no requests",
