@@ -4,6 +4,7 @@ import hashlib
 import os
 import sys
 import tarfile
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
@@ -15,6 +16,7 @@ from typing import Any, NamedTuple
 import httpx
 import psycopg2
 
+from data_store.backup import INCOMPLETE
 from local_stack.postgres import database_password, database_url
 from local_stack.state import State
 from tests.e2e.conftest import RunningStack, running_stack
@@ -99,6 +101,7 @@ def test_a_backup_of_a_stack_that_serves_is_restored_in_another(
         "create-user", "backup-keys", "--email", "ada@example.org", "--name", "Ada", "--role", "writer"
     )
     key = stack.admin("issue-key", "ada@example.org", "--quiet")
+    began = time.time()
     with uploads_going_on(http, stack) as acknowledged:
         eventually(lambda: len(acknowledged) >= 100, "uploads go on", seconds=60)
         before = list(acknowledged)
@@ -108,6 +111,8 @@ def test_a_backup_of_a_stack_that_serves_is_restored_in_another(
     assert during > 0
     assert backed_up.stderr.splitlines()[-1].startswith("not in it, keep it beside it: API_KEY_PEPPER")
     assert archive.stat().st_mode & 0o777 == 0o600
+    eventually(lambda: _last_backup(http, stack) >= began, "its time is told", seconds=60)
+    _check_what_is_lost_is_told(stack, before[0], tmp_path / "damaged.tar")
 
     with running_stack({"AUTH_MODE": "required"}) as target:
         cut_off = tmp_path / "cut-off.tar"
@@ -127,6 +132,29 @@ def test_a_backup_of_a_stack_that_serves_is_restored_in_another(
         again = archived(target, "restore", archive)
         assert again.returncode == 1
         assert "the system is not empty" in again.stderr
+
+
+def _last_backup(http: httpx.Client, stack: RunningStack) -> float:
+    """Return the time of the newest backup that Prometheus knows of."""
+    url = f"{stack.endpoints['prometheus']}/api/v1/query"
+    found = http.get(url, params={"query": "max(last_backup_timestamp_seconds)"}).json()["data"]["result"]
+    return float(found[0]["value"][1]) if found else 0
+
+
+def _check_what_is_lost_is_told(stack: RunningStack, document: Stored, archive: Path) -> None:
+    """By the exit code, and a name of its own; the file comes back afterwards, as others use the stack."""
+    file = stack.state / "uploads" / "documents" / rows(stack)[document.metadata["id"]].storage_key
+    aside = file.rename(archive.with_name("aside"))
+    try:
+        backed_up = archived(stack, "backup", archive)
+    finally:
+        aside.rename(file)
+    assert backed_up.returncode == INCOMPLETE, backed_up.stderr
+    assert (
+        f"document {document.metadata['id']} of client {document.metadata['client_id']}" in backed_up.stderr
+    )
+    assert not archive.exists()
+    assert archive.with_name("damaged.tar.incomplete").exists()
 
 
 def _check_documents(target: RunningStack, archive: Path, before: list[Stored]) -> None:
