@@ -123,7 +123,7 @@ class TelemetrySpy:
         return "\n".join(
             (
                 *(span.to_json() for span in self.spans()),
-                *map(repr, self.logs()),
+                *(record.to_json() for record in self.logs()),
                 self.metrics_data().to_json(),
             )
         )

@@ -12,7 +12,7 @@ from opentelemetry import trace
 from access.audit import Action, audited
 from document_api.documents.multipart import MultipartFile, OneOfSeveral
 from document_api.documents.sameness import Sameness
-from document_api.documents.schemas import Document, NewDocument
+from document_api.documents.schemas import Document, NewDocument, Recorded
 from document_api.documents.storage import FileStorage, IncomingFile
 from document_api.documents.store_client import Created, OutcomeUnknown, OverALimit, StoreClient
 from document_api.identity.limits import TenantLimits, Work
@@ -208,8 +208,18 @@ class DocumentService:
             if created.document.storage_key == file.key:
                 file.confirm()
             else:
-                file.drop()  # the client has stored these bytes before
+                await self._give_way(file, created.document)
             return created
+
+    async def _give_way(self, file: IncomingFile, document: Recorded) -> None:
+        """Leave the bytes to those that the client has stored before; where these are lost, they take their place."""
+        # What a repeated upload has made may have become another since.
+        if document.sha256 == file.sha256 and await self._storage.mend(document.storage_key, file):
+            logger.warning(
+                "Lost bytes of a document are there again",
+                extra={"context_data": {"document_id": document.id}},
+            )
+        file.drop()
 
     def _report(self, created: Created, seconds: float) -> None:
         document = created.document

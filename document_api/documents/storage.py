@@ -200,6 +200,18 @@ class FileStorage:
         """Return the bytes of a document; raises FileNotFoundError where they are not there, OSError where that cannot be told."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._shelf.find, key)
 
+    async def mend(self, key: str, file: "IncomingFile") -> bool:
+        """Tell whether the bytes of a saved file are lost under another key, and put them there again; raises Problem."""
+        try:
+            lost = (await self.find(key)).size != file.size
+        except FileNotFoundError:
+            lost = True
+        except OSError as error:
+            raise _problem_of(error) from error
+        if lost:
+            await file.replace(key)
+        return lost
+
     def remove(self, key: str) -> None:
         """Remove the bytes of a document; those that are not there are removed already. Raises OSError."""
         self._shelf.remove(key)
@@ -325,6 +337,12 @@ class IncomingFile:
         self._begin(self._save)
         await self._worked()
 
+    async def replace(self, key: str) -> None:
+        """Make the saved bytes durable in the place of what is under another name."""
+        await self._worked()
+        self._begin(partial(self._replace, key))
+        await self._worked()
+
     def keep(self) -> None:
         """Let the saved file outlive the block."""
         self._kept = True
@@ -418,6 +436,11 @@ class IncomingFile:
             os.fsync(self._open())
         self._saved = True  # it may be, also where `put` fails
         self._shelf.put(self.key, self.path)
+
+    def _replace(self, key: str) -> None:
+        self._shelf.remove(key)
+        with suppress(FileExistsError):  # by another upload of the same bytes
+            self._shelf.put(key, self.path)
 
     def _close(self) -> None:
         descriptor, self._descriptor = self._descriptor, None

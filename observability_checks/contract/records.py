@@ -95,6 +95,15 @@ RECORDS: Final = (
         has=_OF_A_TENANT,
     ),
     _record(
+        *(
+            "bytes brought back",
+            (Source.DOCUMENT_API,),
+            "Lost bytes of a document are there again",
+            "WARNING",
+        ),
+        has=_OF_A_TENANT | _context("document_id"),
+    ),
+    _record(
         *("access denied", (Source.DOCUMENT_API,), "Access denied", "WARNING"),
         has=_OF_A_SPAN | _context("permission", "reason", "actor"),
         may_have=_TENANT,

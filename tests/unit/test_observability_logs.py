@@ -233,7 +233,9 @@ async def test_a_task_that_nobody_waits_for_tells_its_frames(
     found = line(stdout)
     assert found["log_message"] == "Task exception was never retrieved"
     assert "in fail\n" in found["context_data"]["exception"]
-    assert MAIL not in stdout.getvalue() + telemetry.everything()
+    everything = telemetry.everything()
+    assert found["log_message"] in everything, "what is sent is looked at"
+    assert MAIL not in stdout.getvalue() + everything
 
 
 def test_libraries_that_are_known_say_all(stdout: io.StringIO, telemetry: TelemetrySpy) -> None:

@@ -116,6 +116,31 @@ class TestSameBytes:
         put(api, client="other")
         assert len(files(tmp_path)) == 2
 
+    @pytest.mark.parametrize("harm", ["gone", "cut off"])
+    def test_bytes_that_were_lost_are_brought_back_by_whoever_stores_them_again(
+        self, api: httpx.Client, tmp_path: Path, telemetry: TelemetrySpy, harm: str
+    ) -> None:
+        """What is acknowledged is there, and so is what was lost before."""
+        lost = put(api, "a.txt")
+        (file,) = files(tmp_path)
+        file.unlink() if harm == "gone" else file.write_bytes(b"half")
+        again = put(api, "b.txt")
+        contents = [api.get(f"{DOCUMENTS}/{number}/content").content for number in (lost, again)]
+        assert contents == [TEXT, TEXT]
+        assert len(files(tmp_path)) == 1
+        assert telemetry.messages("WARN")[-1] == "Lost bytes of a document are there again"
+
+    def test_a_repeated_upload_brings_back_nothing_else(self, api: httpx.Client, tmp_path: Path) -> None:
+        """Its document has become another since, whose bytes are lost."""
+        keyed = {"headers": {"Idempotency-Key": "first"}}
+        number = upload(api, b"one", **keyed).json()["document_id"]
+        new_version(api, number, b"two").raise_for_status()
+        (file,) = (path for path in files(tmp_path) if path.read_bytes() == b"two")
+        file.unlink()
+        upload(api, b"one", **keyed).raise_for_status()
+        assert_problem(api.get(f"{DOCUMENTS}/{number}/content"), 500)
+        assert api.get(f"{DOCUMENTS}/{number}/content", params={"version": 1}).content == b"one"
+
     def test_bytes_of_an_earlier_version_are_found_too(self, api: httpx.Client, tmp_path: Path) -> None:
         """Whoever goes back to it stores nothing."""
         number = put(api)
