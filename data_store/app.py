@@ -18,12 +18,14 @@ from data_store.records.endpoints import (
     listing_router,
     records_router,
     storage_keys_router,
+    summaries_router,
     versions_router,
 )
 from data_store.records.lifecycle import DocumentLifecycle
 from data_store.records.limits import Limits
 from data_store.records.listing import DocumentListing
 from data_store.records.repository import DocumentRepository
+from data_store.records.summaries import SummaryQueue
 from data_store.records.versions import DocumentVersions
 from data_store.settings import DataStoreSettings
 from observability import (
@@ -105,6 +107,7 @@ def _records(database: Database, settings: DataStoreSettings) -> Iterator[APIRou
     yield listing_router(DocumentListing(database))
     yield lifecycle_router(lifecycle)
     yield storage_keys_router(documents, lifecycle)
+    yield summaries_router(SummaryQueue(database))
 
 
 def _database(settings: DataStoreSettings, telemetry: Telemetry, *, connections: int) -> Database:

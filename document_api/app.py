@@ -13,10 +13,12 @@ from access.routes import describe_security
 from access.service_token import tokens_of
 from document_api import SERVICE_NAME, VERSION, documents, health
 from document_api.documents.bulk import BulkUpload
+from document_api.documents.later import LaterSummaries
 from document_api.documents.library import Library
 from document_api.documents.service import DocumentService
 from document_api.documents.shelves import storage_of
 from document_api.documents.store_client import StoreClient
+from document_api.documents.summary_jobs import SummaryJobs
 from document_api.documents.sweep import Sweeper, swept
 from document_api.health import OPEN_WARNING, HealthProbe
 from document_api.http import http_client, tls_context
@@ -32,6 +34,7 @@ from document_api.scan import scanner_at
 from document_api.settings import DocumentApiSettings
 from document_api.summaries import Summarizer
 from document_api.summaries.extractive import offline_summarizer
+from document_api.summaries.writer import SummaryWriter
 from document_api.text.reader import TextReader
 from observability import (
     Admission,
@@ -90,7 +93,7 @@ def create_app(settings: DocumentApiSettings | None = None, telemetry: Telemetry
             telemetry.metrics.observe(LAST_BACKUP, partial(last_backup, settings.upload_dir))
             reader = await stack.enter_async_context(TextReader.open(telemetry, settings))
             scanner = scanner_at(settings.clamd_address, telemetry, seconds=settings.clamd_timeout_seconds)
-            summarizer = await stack.enter_async_context(_summarizer(settings, telemetry))
+            at_upload, afterwards = await stack.enter_async_context(_summaries(settings, telemetry))
             limits = TenantLimits(
                 client_label,
                 telemetry,
@@ -101,13 +104,16 @@ def create_app(settings: DocumentApiSettings | None = None, telemetry: Telemetry
             await stack.enter_async_context(
                 swept(Sweeper(storage, store, telemetry), every_seconds=settings.sweep_seconds)
             )
+            later = _later(settings, store, afterwards, telemetry)
+            await stack.enter_async_context(later.working())
             principals = await stack.enter_async_context(_principals(settings, store))
             documents = DocumentService(
-                *(storage, store, summarizer, telemetry, settings),
+                *(storage, store, at_upload, telemetry, settings),
                 reader=reader,
                 scanner=scanner,
                 limits=limits,
                 client_label=client_label,
+                summary_wanted=later.wake,
             )
             yield State(
                 gate=DocumentGate(principals, limits, telemetry),
@@ -209,12 +215,42 @@ async def _principals(settings: DocumentApiSettings, store: StoreClient) -> Asyn
             )
 
 
+def _later(
+    settings: DocumentApiSettings, store: StoreClient, summaries: SummaryWriter, telemetry: Telemetry
+) -> LaterSummaries:
+    # Long enough for the model and for the data store.
+    kept_seconds = settings.llm_async_timeout_seconds + 2 * settings.data_store_deadline_seconds
+    # The other calls to the model are for those who wait.
+    most = max(1, settings.llm_concurrency // 2)
+    jobs = SummaryJobs(store, kept_seconds=kept_seconds, most=most)
+    return LaterSummaries(
+        *(jobs, summaries, telemetry),
+        attempts=settings.summary_attempts,
+        every_seconds=settings.summary_queue_seconds,
+    )
+
+
 @asynccontextmanager
-async def _summarizer(settings: DocumentApiSettings, telemetry: Telemetry) -> AsyncIterator[Summarizer]:
+async def _summaries(
+    settings: DocumentApiSettings, telemetry: Telemetry
+) -> AsyncIterator[tuple[SummaryWriter, SummaryWriter]]:
+    """Lend what writes summaries during the upload and after it: the model has more time then."""
+    async with _summarizers(settings, telemetry) as summarizers:
+        at_upload, afterwards = (
+            SummaryWriter(summarizer, telemetry, input_bytes=settings.summary_input_bytes)
+            for summarizer in summarizers
+        )
+        yield at_upload, afterwards
+
+
+@asynccontextmanager
+async def _summarizers(
+    settings: DocumentApiSettings, telemetry: Telemetry
+) -> AsyncIterator[tuple[Summarizer, Summarizer]]:
     """Choose who writes the summaries: the model where one is configured, with the offline summarizer behind it."""
     offline = offline_summarizer(settings.offline_summary, settings.summary_max_chars)
     if settings.llm_base_url is None or settings.llm_model is None:
-        yield offline
+        yield offline, offline
         return
     # Imported where a model is configured only: httpx and what it brings take 9 MiB and a tenth of a second.
     from document_api.summaries.chat import Chat, client_of  # noqa: PLC0415
@@ -222,9 +258,8 @@ async def _summarizer(settings: DocumentApiSettings, telemetry: Telemetry) -> As
     from document_api.summaries.llm import LlmSummarizer  # noqa: PLC0415
 
     base_url = str(settings.llm_base_url)
-    async with client_of(
-        base_url, settings.llm_api_key, timeout_seconds=settings.llm_timeout_seconds
-    ) as client:
+    deadlines = (settings.llm_timeout_seconds, settings.llm_async_timeout_seconds)
+    async with client_of(base_url, settings.llm_api_key, timeout_seconds=max(deadlines)) as client:
         chat = Chat(
             client,
             ChatTelemetry(
@@ -236,11 +271,15 @@ async def _summarizer(settings: DocumentApiSettings, telemetry: Telemetry) -> As
             max_output_tokens=settings.llm_max_output_tokens,
             at_once=settings.llm_concurrency,
         )
-        yield LlmSummarizer(
-            chat,
-            max_chars=settings.summary_max_chars,
-            max_input_tokens=settings.llm_max_input_tokens,
-            max_calls=settings.llm_max_calls,
-            deadline_seconds=settings.llm_timeout_seconds,
-            fallback=offline,
+        at_upload, afterwards = (
+            LlmSummarizer(
+                chat,
+                max_chars=settings.summary_max_chars,
+                max_input_tokens=settings.llm_max_input_tokens,
+                max_calls=settings.llm_max_calls,
+                deadline_seconds=seconds,
+                fallback=offline,
+            )
+            for seconds in deadlines
         )
+        yield at_upload, afterwards

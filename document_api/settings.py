@@ -178,6 +178,24 @@ class DocumentApiSettings(ServiceSettings):
         description="Time that all calls to the model for one document may take together, before the offline summary;"
         " shorter than `REQUEST_DEADLINE_SECONDS`",
     )
+    llm_async_timeout_seconds: float = Field(
+        120.0,
+        gt=0,
+        le=3600,
+        description="The same for a summary that is written after the upload (`?summary=async`)",
+    )
+    summary_attempts: int = Field(
+        5,
+        ge=1,
+        le=100,
+        description="How often the model is asked for such a summary, before the offline summary; each pause is twice as"
+        " long as the one before it, the first one somewhat longer than `LLM_ASYNC_TIMEOUT_SECONDS`",
+    )
+    summary_queue_seconds: float = Field(
+        60.0,
+        gt=0,
+        description="How often is looked for such summaries that other processes have left",
+    )
     llm_concurrency: int = Field(
         4,
         ge=1,

@@ -179,6 +179,8 @@ class Instruments:
         self.text_extraction_duration = self._made(signals.TEXT_EXTRACTION_DURATION)
         self.contents_removed = self._made(signals.CONTENTS_REMOVED)
         self.summaries = self._made(signals.SUMMARIES)
+        self.later_summaries = self._made(signals.LATER_SUMMARIES)
+        self.later_summary_delay = self._made(signals.LATER_SUMMARY_DELAY)
         self.gen_ai_operation_duration = self._made(signals.GEN_AI_OPERATION_DURATION)
         self.gen_ai_token_usage = self._made(signals.GEN_AI_TOKEN_USAGE)
         self.telemetry_dropped = self._made(signals.TELEMETRY_DROPPED)

@@ -35,6 +35,7 @@ _NAME: Final = b"\x2a"
 _KIND: Final = b"\x30"
 _TIMES: Final = struct.Struct("<cQcQ").pack  # start 0x39, end 0x41
 _EVENT: Final = b"\x5a"
+_LINK: Final = b"\x6a"
 _STATUS: Final = b"\x7a"
 _FLAGS: Final = b"\x85\x01"
 # SpanFlags: whether the parent is in another process is known.
@@ -126,6 +127,7 @@ def _pairs(tag: bytes) -> Callable[[str, object], bytes]:
 
 _attribute: Final = _pairs(b"\x0a")  # of a resource
 _event_attribute: Final = _pairs(b"\x1a")
+_link_attribute: Final = _pairs(b"\x22")
 span_attribute: Final = _pairs(b"\x4a")
 log_attribute: Final = _pairs(b"\x32")
 
@@ -134,6 +136,13 @@ def event(name: str, time_ns: int, attributes: Mapping[str, object]) -> bytes:
     """Return a span's event."""
     pairs = b"".join(_event_attribute(key, value) for key, value in attributes.items())
     return delimited(_EVENT, b"\x09" + _fixed64(time_ns) + _text(b"\x12", name) + pairs)
+
+
+def link(trace_id: int, span_id: int, attributes: Mapping[str, object]) -> bytes:
+    """Return a span's link to another one."""
+    ids = _TRACE_ID + trace_id.to_bytes(16, "big") + _SPAN_ID + span_id.to_bytes(8, "big")
+    pairs = b"".join(_link_attribute(key, value) for key, value in attributes.items())
+    return delimited(_LINK, ids + pairs)
 
 
 def status(code: int, message: str | None) -> bytes:
@@ -156,7 +165,7 @@ def span(
     attributes: Iterable[bytes],
     rest: bytes,
 ) -> bytes:
-    """Return one span of a ScopeSpans; `attributes` and `rest` (events, status) are encoded already, times are Unix ns."""
+    """Return one span of a ScopeSpans; `attributes` and `rest` (events, links, status) are encoded already, times are Unix ns."""
     return delimited(
         b"\x12",
         b"".join(

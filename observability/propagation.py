@@ -39,13 +39,18 @@ def incoming_context(headers: Mapping[str, str], *, trusted: bool) -> Context:
 def _with_parent(headers: Mapping[str, str]) -> Context:
     if "traceparent" not in headers:
         return Context()
-    header = headers["traceparent"]
-    plain = _TRACEPARENT.fullmatch(header)
-    if plain is None:
-        return _TRACE_CONTEXT.extract({"traceparent": header}, Context())
-    trace_id, span_id, flags = (int(part, 16) for part in plain.groups())
-    parent = SpanContext(trace_id, span_id, is_remote=True, trace_flags=TraceFlags(flags))
+    parent = span_context_of(headers["traceparent"])
     return trace.set_span_in_context(NonRecordingSpan(parent), Context()) if parent.is_valid else Context()
+
+
+def span_context_of(traceparent: str) -> SpanContext:
+    """Return the span that a W3C traceparent names; an invalid one where it names none."""
+    plain = _TRACEPARENT.fullmatch(traceparent)
+    if plain is None:
+        found = _TRACE_CONTEXT.extract({"traceparent": traceparent}, Context())
+        return trace.get_current_span(found).get_span_context()
+    trace_id, span_id, flags = (int(part, 16) for part in plain.groups())
+    return SpanContext(trace_id, span_id, is_remote=True, trace_flags=TraceFlags(flags))
 
 
 def _with_baggage(headers: Mapping[str, str], context: Context) -> Context:

@@ -23,6 +23,8 @@ PRINCIPAL_BY_SUBJECT_ROUTE: Final = "/principals/by-subject"
 KNOWN_STORAGE_KEYS_ROUTE: Final = "/storage-keys/known"
 REMOVED_STORAGE_KEYS_ROUTE: Final = "/storage-keys/removed"
 FORGOTTEN_STORAGE_KEYS_ROUTE: Final = "/storage-keys/forgotten"
+SUMMARY_ROUTE: Final = "/clients/{client_id}/documents/{doc_id}/summary"
+SUMMARY_JOBS_ROUTE: Final = "/summary-jobs/claimed"
 HEALTH_ROUTE: Final = "/health"
 # Whoever looks at telemetry is not what is looked at.
 OBSERVABILITY_PREFIX: Final = "/observability"
@@ -54,6 +56,9 @@ class Span(StrEnum):
     DELETE_DOCUMENT = "delete_document"
     RESTORE_DOCUMENT = "restore_document"
     PURGE_DOCUMENT = "purge_document"
+    CLAIM_SUMMARIES = "claim_summaries"
+    SUMMARIZE_LATER = "summarize_later"
+    STORE_SUMMARY = "store_summary"
     SWEEP_LEFTOVERS = "sweep_leftovers"
     REMOVE_CONTENTS = "remove_contents"
     DATABASE_CONNECTION = "database_connection"
@@ -83,6 +88,8 @@ class Attribute(StrEnum):
     SUMMARY_INPUT_CHARS = "summary.input_chars"
     SUMMARY_SOURCE = "summary.source"
     SUMMARY_REASON = "summary.reason"
+    SUMMARY_ATTEMPT = "summary.attempt"
+    SUMMARY_JOBS = "summary.jobs"
     DATABASE_OPERATION = "database_operation"
     ADMISSION_WAIT = "admission.wait"
     POOL_WAIT = "connection_pool.wait"
@@ -120,6 +127,14 @@ class StorageBackend(StrEnum):
 
     FILE_SYSTEM = "file_system"
     S3 = "s3"
+
+
+class LaterSummary(StrEnum):
+    """What became of a summary whose turn it was: value of the label `outcome`."""
+
+    WRITTEN = "written"
+    POSTPONED = "postponed"  # the model wrote none: it is asked again later
+    GONE = "gone"  # the document is purged, or somebody else has written it
 
 
 class Swept(StrEnum):
@@ -216,6 +231,7 @@ SIZE_BYTES: Final = (
     52_428_800,
     1_073_741_824,
 )
+DELAY_SECONDS: Final = (0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 900.0, 3600.0)
 # From the GenAI semantic conventions, "Metric: gen_ai.client.*".
 GEN_AI_SECONDS: Final = (
     0.01,
@@ -258,7 +274,7 @@ ROUTES: Final = frozenset(
     {
         *(UPLOAD_ROUTE, BULK_UPLOAD_ROUTE, DOCUMENT_ROUTE, RECORDS_ROUTE, HEALTH_ROUTE, UNMATCHED_ROUTE),
         *(CONTENT_ROUTE, VERSIONS_ROUTE, VERSION_ROUTE, RESTORE_ROUTE, PURGE_ROUTE, SEARCH_ROUTE),
-        *(REMOVED_STORAGE_KEYS_ROUTE, FORGOTTEN_STORAGE_KEYS_ROUTE),
+        *(REMOVED_STORAGE_KEYS_ROUTE, FORGOTTEN_STORAGE_KEYS_ROUTE, SUMMARY_ROUTE, SUMMARY_JOBS_ROUTE),
         *(PRINCIPAL_BY_KEY_ROUTE, PRINCIPAL_BY_SUBJECT_ROUTE, KNOWN_STORAGE_KEYS_ROUTE),
         *(STORY_ROUTE, RECENT_REQUESTS_ROUTE, OVERVIEW_ROUTE),
         *("/openapi.json", "/docs", "/docs/oauth2-redirect", "/redoc"),
@@ -281,7 +297,7 @@ _STATEMENT: Final = {
     "operation": frozenset({"SELECT", "INSERT", "UPDATE", "DELETE"}),
     "table": frozenset(
         {
-            *("document_metadata", "document_versions", "document_texts", "removed_contents"),
+            *("document_metadata", "document_versions", "document_texts", "removed_contents", "summary_jobs"),
             *("users", "clients", "pg_catalog.pg_class", "none"),
         }
     ),
@@ -512,6 +528,23 @@ SUMMARIES: Final = MetricSpec(
     {"source": SUMMARY_SOURCES, "reason": SUMMARY_REASONS | {"none"}},
     exemplars=True,
 )
+LATER_SUMMARIES: Final = MetricSpec(
+    "later_summaries",
+    "counter",
+    "Summaries that are written after the upload, each time that it is their turn",
+    "{summary}",
+    {"outcome": frozenset(LaterSummary)},
+    exemplars=True,
+)
+LATER_SUMMARY_DELAY: Final = MetricSpec(
+    "later_summary_delay",
+    "histogram",
+    "Time from an upload to its later summary",
+    "s",
+    {},
+    DELAY_SECONDS,
+    exemplars=True,
+)
 # Of the chat API's own list: whoever serves a model could answer any text there.
 GEN_AI_FINISH_REASONS: Final = frozenset({"stop", "length", "content_filter", "tool_calls", "function_call"})
 # Statuses that are an `error.type` of their own; every other one is `_OTHER`.
@@ -659,6 +692,8 @@ DOCUMENT_METRICS: Final = (
     DOCUMENT_CHANGES,
     DOCUMENTS_DOWNLOADED,
     SUMMARIES,
+    LATER_SUMMARIES,
+    LATER_SUMMARY_DELAY,
     GEN_AI_OPERATION_DURATION,
     GEN_AI_TOKEN_USAGE,
 )

@@ -94,6 +94,10 @@ class RecordingSpan(trace.Span):
         """Note what happened, now or at `timestamp` (Unix ns)."""
         self._rest += otlp.event(name, timestamp or time.time_ns(), attributes or {})
 
+    def add_link(self, context: SpanContext, attributes: Attributes = None) -> None:
+        """Refer to a span of another trace."""
+        self._rest += otlp.link(context.trace_id, context.span_id, attributes or {})
+
     def set_status(self, status: Status | StatusCode, description: str | None = None) -> None:
         """Say how the span ended."""
         if isinstance(status, StatusCode):

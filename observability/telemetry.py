@@ -37,6 +37,7 @@ from observability.logs import configure_logging
 from observability.memory import calm_garbage_collector, memory_share
 from observability.otlp import Envelope
 from observability.problems import Problem, error_type_of, is_server_error
+from observability.propagation import span_context_of
 from observability.sampling import KeptTraces
 from observability.service import fail
 from observability.signals import Attribute, ErrorType, Outcome
@@ -114,6 +115,12 @@ class Step:
         """Set a span attribute; None sets nothing."""
         if value is not None:
             self._span.set_attribute(name, value)
+
+    def link(self, traceparent: str) -> None:
+        """Refer to a span of another trace, by its W3C traceparent; one that is none refers to nothing."""
+        context = span_context_of(traceparent)
+        if context.is_valid:
+            self._span.add_link(context)
 
     def elapsed(self) -> float:
         """Return the seconds since the step began."""

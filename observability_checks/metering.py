@@ -10,6 +10,7 @@ from observability.signals import (
     PRINCIPAL_BY_KEY_ROUTE,
     PRINCIPAL_BY_SUBJECT_ROUTE,
     SERVICE_NAMESPACE,
+    SUMMARY_JOBS_ROUTE,
     Attribute,
     MetricSpec,
 )
@@ -23,8 +24,9 @@ _SERVICES = f'job=~"{SERVICE_NAMESPACE}/({Source.DOCUMENT_API}|{Source.DATA_STOR
 _RECENT_SECONDS = 30
 # A metric that a process sends with its first export, requests or not.
 _ALWAYS_THERE = f"{signals.EVENT_LOOP_LAG.prometheus_name}{{{_SERVICES}}}"
-# Whose a credential is, is asked whenever the last answer is too old: nobody knows how often.
-_NOT_OURS = f"{HEALTH_ROUTE}|{PRINCIPAL_BY_KEY_ROUTE}|{PRINCIPAL_BY_SUBJECT_ROUTE}"
+# Whose a credential is, is asked whenever the last answer is too old, and for summaries that others have left every so
+# often: nobody knows how often.
+_NOT_OURS = f"{HEALTH_ROUTE}|{PRINCIPAL_BY_KEY_ROUTE}|{PRINCIPAL_BY_SUBJECT_ROUTE}|{SUMMARY_JOBS_ROUTE}"
 # Counters of the API's own traffic: only the checks make them rise, if nobody else uses the stack.
 TRAFFIC = {
     signals.HTTP_REQUESTS: f'{_SERVICES},path!~"{_NOT_OURS}"',

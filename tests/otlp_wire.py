@@ -12,7 +12,7 @@ from opentelemetry.proto.trace.v1 import trace_pb2
 from opentelemetry.sdk._logs import ReadableLogRecord
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import Event, ReadableSpan
-from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags
+from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
 
 def spans_of(request: bytes) -> list[ReadableSpan]:
@@ -61,11 +61,17 @@ def _span(span: trace_pb2.Span, resource: Resource) -> ReadableSpan:
         resource,
         attributes(span.attributes),
         [Event(event.name, attributes(event.attributes), event.time_unix_nano) for event in span.events],
+        [_link(link) for link in span.links],
         kind=SpanKind(span.kind - 1),
         status=Status(StatusCode(span.status.code), span.status.message or None),
         start_time=span.start_time_unix_nano,
         end_time=span.end_time_unix_nano,
     )
+
+
+def _link(link: trace_pb2.Span.Link) -> Link:
+    ids = (int.from_bytes(each, "big") for each in (link.trace_id, link.span_id))
+    return Link(SpanContext(*ids, is_remote=True), attributes(link.attributes))
 
 
 def _log_record(record: logs_pb2.LogRecord) -> LogRecord:

@@ -12,6 +12,7 @@ from data_store.records.models import (
     document_metadata,
     document_texts,
     document_versions,
+    summary_jobs,
 )
 
 _GENERATED: Final = ("id", "upload_timestamp")
@@ -43,6 +44,9 @@ TABLES: Final[Mapping[str, Mapping[str, Sequence[str]]]] = {
         "INSERT": ("client_id", "document_id", "name", "content"),
         "UPDATE": ("name", "content"),
     },
+    summary_jobs.name: {
+        "INSERT": ("client_id", "document_id", "version", "content", "traceparent", "correlation_id")
+    },
     audit_log.name: {"INSERT": ("client_id", "actor", "action", "document_id", "correlation_id")},
     "alembic_version": {"SELECT": ("version_num",)},  # to see at its start that nothing is to be migrated
 }
@@ -55,6 +59,9 @@ FUNCTIONS: Final = (
     "purge_expired(double precision, integer, uuid)",
     "removed_storage_keys(integer)",
     "forget_storage_keys(text[])",
+    "seconds_to_next_summary()",
+    "claim_summaries(integer, double precision)",
+    "write_summary(bigint, integer, text, text, text)",
 )
 
 _LACKS: Final = text(

@@ -14,6 +14,7 @@ from data_store.records.lifecycle import DocumentLifecycle
 from data_store.records.listing import DocumentListing
 from data_store.records.repository import Added, DocumentRepository
 from data_store.records.schemas import (
+    Claim,
     Document,
     DocumentPage,
     FoundPage,
@@ -21,9 +22,12 @@ from data_store.records.schemas import (
     NewDocument,
     Search,
     StorageKeys,
+    SummaryJobs,
     Tags,
     Versions,
+    WrittenSummary,
 )
+from data_store.records.summaries import SummaryQueue
 from data_store.records.versions import DocumentVersions
 from observability import ClientId, NotFound, Problem
 from observability.fields import INT32_MAX, DocumentId
@@ -37,6 +41,8 @@ from observability.signals import (
     REMOVED_STORAGE_KEYS_ROUTE,
     RESTORE_ROUTE,
     SEARCH_ROUTE,
+    SUMMARY_JOBS_ROUTE,
+    SUMMARY_ROUTE,
     VERSION_ROUTE,
     VERSIONS_ROUTE,
 )
@@ -255,6 +261,36 @@ def storage_keys_router(documents: DocumentRepository, lifecycle: DocumentLifecy
     async def forget_storage_keys(removed: StorageKeys) -> Response:
         """Forget the keys of bytes that are removed from the storage."""
         await lifecycle.forget(removed.keys)
+        return Response(status_code=204)
+
+    return router
+
+
+def summaries_router(queue: SummaryQueue) -> APIRouter:
+    """Return the routes by which summaries are written after the upload."""
+    router = APIRouter(tags=["documents"], route_class=GuardedRoute)
+
+    @router.post(
+        SUMMARY_JOBS_ROUTE,
+        response_model=SummaryJobs,
+        responses=problems(400, 401, 413, 422, 503, 504),
+        max_body_size=MAX_BODY_BYTES,
+        openapi_extra=_FOR_SERVICES,
+    )
+    async def claim_summaries(claim: Claim) -> Response:
+        """Take summaries that are to be written, of all clients in turn: nobody else gets them for a time."""
+        return _json(await queue.claim(claim))
+
+    @router.put(
+        SUMMARY_ROUTE,
+        status_code=204,
+        responses=problems(400, *_USUAL),
+        max_body_size=MAX_BODY_BYTES,
+        openapi_extra=_FOR_SERVICES,
+    )
+    async def write_summary(client_id: ClientId, doc_id: DocumentId, written: WrittenSummary) -> Response:
+        """Write the summary of a version that waits for one; it is written once."""
+        await queue.write(client_id, doc_id, written)
         return Response(status_code=204)
 
     return router

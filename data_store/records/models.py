@@ -45,6 +45,10 @@ def _time_column(name: str) -> Column[datetime]:
     return Column(name, DateTime(timezone=True))
 
 
+def _summary_status_column() -> Column[str]:
+    return Column("summary_status", Text, nullable=False, server_default="complete")
+
+
 clients: Final = Table(
     "clients",
     metadata,
@@ -115,6 +119,7 @@ document_metadata: Final = Table(
     Column("version_digest", LargeBinary),
     Column("tags", JSONB, nullable=False, server_default="{}"),
     _time_column("deleted_at"),
+    _summary_status_column(),
     PrimaryKeyConstraint("client_id", "id"),
     UniqueConstraint("client_id", "idempotency_digest"),
     Index("ix_document_metadata_storage_key", "storage_key", postgresql_using="hash"),
@@ -130,6 +135,7 @@ document_metadata: Final = Table(
     CheckConstraint("octet_length(version_digest) = 32", name="version_digest_is_sha256"),
     CheckConstraint("version > 0", name="version_is_positive"),
     CheckConstraint("jsonb_typeof(tags) = 'object'", name="tags_is_object"),
+    CheckConstraint("summary_status IN ('complete', 'pending')", name="summary_status_is_known"),
 )
 
 
@@ -158,8 +164,10 @@ document_versions: Final = Table(
     Column("summary_reason", Text),
     Column("upload_timestamp", DateTime(timezone=True), nullable=False),
     Column("version_digest", LargeBinary),
+    _summary_status_column(),
     PrimaryKeyConstraint("client_id", "document_id", "version"),
     _of_a_document(),
+    CheckConstraint("summary_status IN ('complete', 'pending')", name="summary_status_is_known"),
     Index("ix_document_versions_storage_key", "storage_key", postgresql_using="hash"),
     Index("ix_document_versions_sha256", "sha256", postgresql_using="hash"),
 )
@@ -185,6 +193,26 @@ document_texts: Final = Table(
     PrimaryKeyConstraint("client_id", "document_id"),
     _of_a_document(),
     Index("ix_document_texts_words", "words", postgresql_using="gin"),
+)
+
+# What is still to be summarised: texts of their own, for a document may have a new one before its turn comes.
+summary_jobs: Final = Table(
+    "summary_jobs",
+    metadata,
+    Column("client_id", Text, nullable=False),
+    Column("document_id", BigInteger, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("content", Text, nullable=False),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    _now_column("created_at"),
+    # Whoever takes a job sets this to when he must have done it: then it is anybody's again.
+    _now_column("due_at"),
+    # Of the upload.
+    Column("traceparent", Text),
+    Column("correlation_id", Uuid),
+    PrimaryKeyConstraint("client_id", "document_id", "version"),
+    _of_a_document(),
+    Index("ix_summary_jobs_due_at", "due_at"),
 )
 
 # Bytes that no document has any more, until they are removed from the storage.

@@ -44,7 +44,10 @@ WHERE_SAME_BYTES: Final = f"{SAME_BYTES.format(name='same_now', table=TABLE)}, {
 KEPT_AT: Final = (
     "coalesce((SELECT storage_key FROM same_now), (SELECT storage_key FROM same_before), :new_storage_key)"
 )
-_COPIED: Final = [name for name in NewDocument.model_fields if name not in {"storage_key", "text"}]
+_COPIED: Final = [
+    "summary_status",
+    *(name for name in NewDocument.model_fields if name not in {"storage_key", "text", "summary_later"}),
+]
 _INSERTED: Final = (
     f"INSERT INTO {TABLE} (client_id, storage_key, {', '.join(_COPIED)})"  # noqa: S608  names of columns
     f" SELECT id, {KEPT_AT}, {', '.join(f':new_{name}' for name in _COPIED)} FROM client"
@@ -58,11 +61,25 @@ _FOUND: Final = (
     f"SELECT {ALL} FROM {TABLE} WHERE client_id = :of_client AND id = :of_id AND deleted_at IS NULL"  # noqa: S608  names of columns
 )
 
-INSERT: Final = statement(
-    f"WITH client AS ({_COUNT}), {WHERE_SAME_BYTES}, document AS ({_INSERTED}), text AS ({_TEXT}), audit AS ({AUDIT})"  # noqa: S608
-    f" SELECT {ALL} FROM document",
-    "INSERT",
-)
+# To be put behind what makes a document of which the summary is still to be written.
+LATER: Final = """
+    , job AS (
+        INSERT INTO summary_jobs (client_id, document_id, version, content, traceparent, correlation_id)
+        SELECT client_id, id, version, left(:new_text, :input_chars), :traceparent, CAST(:in_request AS uuid) FROM document
+    )
+"""
+
+
+def _insert(more: str = "") -> Statement:
+    return statement(
+        f"WITH client AS ({_COUNT}), {WHERE_SAME_BYTES}, document AS ({_INSERTED}), text AS ({_TEXT}), audit AS ({AUDIT})"  # noqa: S608
+        f"{more} SELECT {ALL} FROM document",
+        "INSERT",
+    )
+
+
+INSERT: Final = _insert()
+_INSERT_LATER: Final = _insert(LATER)
 SELECT: Final = statement(_FOUND, "SELECT")
 AUDITED_SELECT: Final = audited(_FOUND, "SELECT", durable=False)
 _SELECT_EARLIER: Final = statement(
@@ -100,11 +117,12 @@ class DocumentRepository:
         Bytes that the client has stored before are named in place of the new ones. Raises Problem: 409, 413 for a document
         that is beyond what the client may store, 422 for a repetition that is none.
         """
+        sql = _INSERT_LATER if document.summary_later else INSERT
         values = new_values(document) | audit(actor, Action.DOCUMENT_CREATE)
         earlier = {"of_client": client_id, "new_idempotency_digest": values["new_idempotency_digest"]}
 
         def insert_document(connection: Connection) -> Document:
-            rows = connection.execute(INSERT, {**self._limits.values(client_id), **values})
+            rows = connection.execute(sql, {**self._limits.values(client_id), **values})
             if not rows:
                 if connection.execute(_SELECT_EARLIER, earlier):
                     raise AddedBefore
@@ -147,9 +165,14 @@ class DocumentRepository:
 
 def new_values(document: NewDocument) -> dict[str, Any]:
     """Return the values of a new document, as statements name them."""
-    values = {f"new_{name}": value for name, value in document.model_dump().items()}
-    digest = document.idempotency_digest
-    return {**values, "new_idempotency_digest": bytes.fromhex(digest) if digest is not None else None}
+    values = {f"new_{name}": value for name, value in document.model_dump(exclude={"summary_later"}).items()}
+    digest, later = document.idempotency_digest, document.summary_later
+    return {
+        **values,
+        "new_idempotency_digest": bytes.fromhex(digest) if digest is not None else None,
+        "new_summary_status": "pending" if later else "complete",
+        **(later.model_dump() if later else {}),
+    }
 
 
 def check_same(found: Document, repeated: NewDocument) -> None:

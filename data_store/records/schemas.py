@@ -2,6 +2,7 @@
 
 from enum import StrEnum
 from typing import Annotated, Final, Literal, Self
+from uuid import UUID
 
 from pydantic import (
     BaseModel,
@@ -13,6 +14,7 @@ from pydantic import (
 from pydantic.config import JsonDict
 
 from observability.fields import (
+    INT32_MAX,
     JSON_INTEGER_MAX,
     MAX_TAGS,
     Moment,
@@ -25,6 +27,7 @@ from observability.fields import (
 
 MAX_PAGE: Final = 200
 MAX_TEXT_CHARS: Final = 100_000
+MAX_CLAIMED: Final = 64
 
 
 def _as_integer(value: object) -> object:
@@ -46,12 +49,39 @@ _SUMMARY_HAS_ITS_SOURCE: Final[JsonDict] = {
 }
 
 
-class NewDocument(BaseModel):
-    """What the document API knows of a document whose bytes it has stored."""
+class SummaryLater(BaseModel):
+    """What is needed to write a summary after the upload."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    input_chars: Annotated[int, BeforeValidator(_as_integer)] = Field(
+        gt=0, le=MAX_TEXT_CHARS, description="How much of the text is summarised, from its beginning"
+    )
+    traceparent: str | None = Field(
+        None, pattern="^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$", description="The upload's span (W3C)"
+    )
+
+
+class _Summarised(BaseModel):
+    """A summary and who wrote it, or why there is none."""
 
     model_config = ConfigDict(
         extra="forbid", strict=True, frozen=True, json_schema_extra=_SUMMARY_HAS_ITS_SOURCE
     )
+
+    summary: StoredText | None = Field(max_length=100_000)
+    summary_source: Literal["extractive", "llm", "none"]
+    summary_reason: StoredText | None = Field(max_length=1000)
+
+    @model_validator(mode="after")
+    def _summary_has_its_source(self) -> Self:
+        if (self.summary is None) != (self.summary_source == "none"):
+            raise ValueError("summary must be null when summary_source is 'none', and only then")
+        return self
+
+
+class NewDocument(_Summarised):
+    """What the document API knows of a document whose bytes it has stored."""
 
     filename: StoredText = Field(min_length=1, max_length=255)
     file_size: Annotated[int, BeforeValidator(_as_integer)] = Field(
@@ -64,21 +94,15 @@ class NewDocument(BaseModel):
     storage_key: StoredText = Field(
         min_length=1, max_length=1024, description="Where the bytes are; opaque here"
     )
-    summary: StoredText | None = Field(max_length=100_000)
-    summary_source: Literal["extractive", "llm", "none"]
-    summary_reason: StoredText | None = Field(max_length=1000)
     idempotency_digest: str | None = Field(
         None,
         pattern="^[0-9a-f]{64}$",
         description="SHA-256 of what a repetition of this upload has in common with it; none: every one is another",
     )
     text: StoredText = Field("", max_length=MAX_TEXT_CHARS, description="What is searched beside the name")
-
-    @model_validator(mode="after")
-    def _summary_has_its_source(self) -> Self:
-        if (self.summary is None) != (self.summary_source == "none"):
-            raise ValueError("summary must be null when summary_source is 'none', and only then")
-        return self
+    summary_later: SummaryLater | None = Field(
+        None, description="The summary is not written yet: what is needed to write it; none: it is"
+    )
 
 
 class Document(BaseModel):
@@ -98,6 +122,7 @@ class Document(BaseModel):
     version: int
     tags: dict[str, str]
     deleted_at: Timestamp | None
+    summary_status: str
 
 
 class Tags(BaseModel):
@@ -187,3 +212,43 @@ class StorageKeys(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
     keys: list[Annotated[StoredText, Field(min_length=1, max_length=1024)]] = Field(max_length=1000)
+
+
+class Claim(BaseModel):
+    """How many jobs are taken, and for how long."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    most: Annotated[int, BeforeValidator(_as_integer)] = Field(gt=0, le=MAX_CLAIMED)
+    kept_seconds: float = Field(
+        gt=0,
+        le=86_400,
+        description="Until a job is anybody's again, unless its summary is written; twice as long each time it is taken",
+    )
+
+
+class SummaryJob(BaseModel):
+    """A summary that is to be written within `lasts_seconds`, and of which upload it is."""
+
+    client_id: str
+    document_id: int
+    version: int
+    content: str
+    attempt: int
+    lasts_seconds: float
+    waited_seconds: float
+    traceparent: str | None
+    correlation_id: UUID | None
+
+
+class SummaryJobs(BaseModel):
+    """The jobs that were taken; `next_seconds` is when one that somebody else has is due, null where there is none."""
+
+    jobs: list[SummaryJob]
+    next_seconds: float | None
+
+
+class WrittenSummary(_Summarised):
+    """The summary of a version of a document."""
+
+    version: Annotated[int, BeforeValidator(_as_integer)] = Field(gt=0, le=INT32_MAX)

@@ -8,6 +8,7 @@ from data_store.failures import failures_as_problems
 from data_store.records.limits import Limits
 from data_store.records.repository import (
     KEPT_AT,
+    LATER,
     WHERE_SAME_BYTES,
     Added,
     AddedBefore,
@@ -17,14 +18,14 @@ from data_store.records.repository import (
 from data_store.records.schemas import Document, NewDocument
 from data_store.records.statements import ALL, COLUMNS, TABLE, audit, audited, document_of, statement
 from observability import NotFound
-from observability.database import Connection
+from observability.database import Connection, Statement
 
 _MOST_SHOWN: Final = 1000
 _OF_THE_CLIENT: Final = "client_id = :of_client AND {id} = :of_id"
 _VERSIONS: Final = "document_versions"
 _REPLACED: Final = (
     *("filename", "file_type", "sha256", "storage_key", "file_size"),
-    *("summary", "summary_source", "summary_reason"),
+    *("summary", "summary_source", "summary_reason", "summary_status"),
 )
 _KEPT: Final = ", ".join(("client_id", "version", *_REPLACED, "upload_timestamp", "version_digest"))
 # The columns of a document, of a version that it was; what belongs to all of its versions is the document's.
@@ -52,22 +53,29 @@ _KEEP: Final = statement(
     "INSERT",
     table=_VERSIONS,
 )
-_REPLACE: Final = statement(
-    f"""
-    WITH client AS (SELECT CAST(:of_client AS text) AS id), {WHERE_SAME_BYTES}, document AS (
-        UPDATE {TABLE} SET {", ".join(f"{name} = {KEPT_AT if name == 'storage_key' else f':new_{name}'}" for name in _REPLACED)},
-            version = version + 1, version_digest = :new_idempotency_digest, upload_timestamp = now()
-        WHERE {_OF_THE_CLIENT.format(id="id")} RETURNING {ALL}
-    ), text AS (
-        UPDATE document_texts SET name = :new_filename, content = :new_text
-        WHERE {_OF_THE_CLIENT.format(id="document_id")}
-    ), audit AS (
-        INSERT INTO audit_log (client_id, actor, action, document_id, correlation_id)
-        SELECT client_id, :by_actor, :action, id, CAST(:in_request AS uuid) FROM document
-    ) SELECT {ALL} FROM document
-    """,  # noqa: S608  names of columns
-    "UPDATE",
-)
+
+
+def _replace(more: str = "") -> Statement:
+    return statement(
+        f"""
+        WITH client AS (SELECT CAST(:of_client AS text) AS id), {WHERE_SAME_BYTES}, document AS (
+            UPDATE {TABLE} SET {", ".join(f"{name} = {KEPT_AT if name == 'storage_key' else f':new_{name}'}" for name in _REPLACED)},
+                version = version + 1, version_digest = :new_idempotency_digest, upload_timestamp = now()
+            WHERE {_OF_THE_CLIENT.format(id="id")} RETURNING {ALL}
+        ), text AS (
+            UPDATE document_texts SET name = :new_filename, content = :new_text
+            WHERE {_OF_THE_CLIENT.format(id="document_id")}
+        ), audit AS (
+            INSERT INTO audit_log (client_id, actor, action, document_id, correlation_id)
+            SELECT client_id, :by_actor, :action, id, CAST(:in_request AS uuid) FROM document
+        ){more} SELECT {ALL} FROM document
+        """,  # noqa: S608  names of columns
+        "UPDATE",
+    )
+
+
+_REPLACE: Final = _replace()
+_REPLACE_LATER: Final = _replace(LATER)
 _SELECT_EARLIER: Final = statement(
     f"""
     SELECT {ALL} FROM {TABLE} WHERE {_OF_THE_CLIENT.format(id="id")} AND version_digest = :new_idempotency_digest
@@ -123,7 +131,8 @@ class DocumentVersions:
             if not counted:
                 self._limits.refuse(connection, client_id, new.file_size, documents=0)
             connection.execute(_KEEP, which)
-            rows = connection.execute(_REPLACE, values | audit(actor, Action.DOCUMENT_ADD_VERSION))
+            sql = _REPLACE_LATER if new.summary_later else _REPLACE
+            rows = connection.execute(sql, values | audit(actor, Action.DOCUMENT_ADD_VERSION))
             return document_of(rows[0])
 
         def select_earlier(connection: Connection) -> Document:

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from document_api.documents.multipart import ACCEPTED, FIELD, MultipartFiles, OneOfSeveral, WrongForm
 from document_api.documents.sameness import Sameness
-from document_api.documents.schemas import UploadResult
+from document_api.documents.schemas import UploadResult, When
 from document_api.documents.service import DocumentService
 from document_api.identity.limits import TenantLimits
 from observability import Problem
@@ -37,7 +37,9 @@ class BulkUpload:
         self._max_bytes = max_bytes
         self._min_bytes_per_second = min_bytes_per_second
 
-    async def store(self, client_id: str, request: Request, sameness: Sameness | None) -> list[UploadResult]:
+    async def store(
+        self, client_id: str, request: Request, sameness: Sameness | None, summary: When
+    ) -> list[UploadResult]:
         """Return a result for each file, in their order; where the body breaks off, the last one says so.
 
         Raises Problem as an upload does, where that is before the first file.
@@ -46,7 +48,7 @@ class BulkUpload:
         files = MultipartFiles(request).files(self._max_bytes, self._min_bytes_per_second)
         try:
             async for file in files:
-                results.append(await self._store(client_id, file, len(results), sameness))
+                results.append(await self._store(client_id, file, len(results), sameness, summary))
                 if len(results) > MAX_FILES:
                     break
         except Problem as problem:
@@ -58,7 +60,7 @@ class BulkUpload:
         return results
 
     async def _store(
-        self, client_id: str, file: OneOfSeveral, number: int, sameness: Sameness | None
+        self, client_id: str, file: OneOfSeveral, number: int, sameness: Sameness | None, summary: When
     ) -> UploadResult:
         try:
             if number >= MAX_FILES:
@@ -68,7 +70,10 @@ class BulkUpload:
             if number:  # the first one is the request's own
                 self._limits.count_request(client_id, upload=True)
             uploaded = await self._documents.upload(
-                client_id, file, sameness.of_file_number(number) if sameness else None
+                client_id,
+                file,
+                sameness.of_file_number(number) if sameness else None,
+                summary=summary,
             )
         except Problem as problem:
             return _refused(file.filename, problem)

@@ -22,6 +22,7 @@ from document_api.documents.schemas import (
     UploadResponse,
     UploadResults,
     Versions,
+    When,
     WhichVersion,
 )
 from document_api.documents.service import DocumentService
@@ -96,6 +97,13 @@ _REPLAYED: Final[dict[str, Any]] = {
     "schema": {"type": "string", "enum": ["true"]},
 }
 
+SummaryWhen = Annotated[
+    When,
+    Query(
+        description="`async`: the answer does not wait for the summary; `summary_status` is `pending` until it is written"
+    ),
+]
+
 
 def _library(request: Request) -> Library:
     library: Library = request.state.library
@@ -118,12 +126,14 @@ def _documents(request: Request) -> DocumentService:
         **problems(400, 401, 403, 408, 409, 413, 415, 422, 429, 502, 503, 504, 507),
     },
 )
-async def upload_document(client_id: ClientId, request: Request) -> Response:
+async def upload_document(
+    client_id: ClientId, request: Request, summary: SummaryWhen = When.SYNC
+) -> Response:
     """Store one document: multipart/form-data with one part named `file`.
 
     An upload that is repeated with the same Idempotency-Key answers the first one's document and stores no second one.
     """
-    return await _upload(client_id, request, None)
+    return await _upload(client_id, request, None, summary)
 
 
 @router.put(
@@ -132,7 +142,9 @@ async def upload_document(client_id: ClientId, request: Request) -> Response:
     response_model=UploadResults,
     responses=problems(400, 401, 403, 404, 408, 409, 413, 415, 422, 429, 502, 503, 504, 507),
 )
-async def upload_documents(client_id: ClientId, request: Request) -> Response:
+async def upload_documents(
+    client_id: ClientId, request: Request, summary: SummaryWhen = When.SYNC
+) -> Response:
     """Store several documents: multipart/form-data with up to 100 parts named `file`; each has its own result.
 
     All of them together may be as large as one document. Where none is stored the answer is the first one's problem, with all
@@ -142,7 +154,7 @@ async def upload_documents(client_id: ClientId, request: Request) -> Response:
     limits: TenantLimits = request.state.limits
     bulk: BulkUpload = request.state.bulk
     with limits.uploading(client_id):
-        results = await bulk.store(client_id, request, sameness)
+        results = await bulk.store(client_id, request, sameness, summary)
     if refused := nothing_stored(results):
         return refused
     return _json(UploadResults(client_id=client_id, results=results))
@@ -184,17 +196,19 @@ async def get_content(
         **problems(400, 401, 403, 404, 408, 409, 413, 415, 422, 429, 502, 503, 504, 507),
     },
 )
-async def add_version(client_id: ClientId, doc_id: DocumentId, request: Request) -> Response:
+async def add_version(
+    client_id: ClientId, doc_id: DocumentId, request: Request, summary: SummaryWhen = When.SYNC
+) -> Response:
     """Store a new version of a document, as upload-document stores a document; what it was is kept as a version."""
-    return await _upload(client_id, request, doc_id)
+    return await _upload(client_id, request, doc_id, summary)
 
 
-async def _upload(client_id: str, request: Request, version_of: int | None) -> Response:
+async def _upload(client_id: str, request: Request, version_of: int | None, summary: When) -> Response:
     sameness = Sameness.of_headers(request.headers)
     limits: TenantLimits = request.state.limits
     with limits.uploading(client_id):
         uploaded = await _documents(request).upload(
-            client_id, MultipartFile(request), sameness, version_of=version_of
+            client_id, MultipartFile(request), sameness, version_of=version_of, summary=summary
         )
     document = uploaded.document
     message = "Document uploaded successfully" if document.version == 1 else "Version stored successfully"

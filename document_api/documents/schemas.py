@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from document_api.summaries import SummarySource
+from document_api.summaries import SummarySource, SummaryStatus
 from document_api.text import MAX_CHARS
 from observability.fields import (
     INT32_MAX,
@@ -31,7 +31,9 @@ class Document(BaseModel):
     file_type: str = Field(description="Media type", examples=["text/plain"])
     upload_timestamp: Timestamp = Field(examples=["2025-08-20T08:10:48.108442Z"])
     sha256: str = Field(description="Digest of the bytes, hexadecimal")
-    summary: str | None = Field(description="None when the text could not be read: summary_reason says why")
+    summary: str | None = Field(
+        description="None when the text could not be read, as summary_reason says, and while summary_status is pending"
+    )
     summary_source: SummarySource
     summary_reason: str | None = Field(
         description="Why there is no summary, or why the model did not write it"
@@ -40,6 +42,10 @@ class Document(BaseModel):
     version: int = Field(1, description="1, and one more with each new version", examples=[1])
     tags: dict[str, str] = Field(default_factory=dict, examples=[{"year": "2026"}])
     deleted_at: Timestamp | None = Field(None, description="When it was deleted; null: it is not")
+    summary_status: SummaryStatus = Field(
+        SummaryStatus.COMPLETE,
+        description="`pending` until the summary of an upload with `summary=async` is written",
+    )
 
 
 class Recorded(Document):
@@ -74,6 +80,20 @@ class UploadResults(BaseModel):
     results: list[UploadResult]
 
 
+class When(StrEnum):
+    """When a summary is written: before the answer to the upload, or after it."""
+
+    SYNC = "sync"
+    ASYNC = "async"
+
+
+class SummaryLater(BaseModel):
+    """What is needed to write a summary after the upload: so much of the text, and the upload's span."""
+
+    input_chars: int
+    traceparent: str | None
+
+
 class NewDocument(BaseModel):
     """A document whose bytes are safe and whose metadata is to be recorded."""
 
@@ -87,6 +107,7 @@ class NewDocument(BaseModel):
     summary_reason: str | None
     idempotency_digest: str
     text: str = Field(max_length=MAX_CHARS)  # what is searched
+    summary_later: SummaryLater | None = None
 
 
 class TagChange(BaseModel):

@@ -2,34 +2,30 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Final
-
-from opentelemetry import trace
 
 from access.audit import Action, audited
 from document_api.documents.multipart import MultipartFile, OneOfSeveral
 from document_api.documents.sameness import Sameness
-from document_api.documents.schemas import Document, NewDocument, Recorded
+from document_api.documents.schemas import Document, NewDocument, Recorded, SummaryLater, When
 from document_api.documents.storage import FileStorage, IncomingFile
 from document_api.documents.store_client import Created, OutcomeUnknown, OverALimit, StoreClient
 from document_api.identity.limits import TenantLimits, Work
 from document_api.labels import BoundedLabel, media_type_label
 from document_api.scan import Scanner
 from document_api.settings import DocumentApiSettings
-from document_api.summaries import Summarizer, Summary, SummarySource
+from document_api.summaries import Summary, SummarySource, SummaryStatus
+from document_api.summaries.writer import SummaryWriter
 from document_api.text import ReadText
 from document_api.text.reader import BEGINNING_BYTES, TextReader
 from document_api.turns import LONGEST_WAIT_SECONDS
 from observability import Problem, Telemetry, Unavailable, current_actor
+from observability.propagation import traceparent
 from observability.signals import Attribute, DocumentChange, Span
 
 logger = logging.getLogger(__name__)
-
-SUMMARIZER_FAILED: Final = "summarizer_failed"
-
 
 IncomingUpload = MultipartFile | OneOfSeveral
 
@@ -49,7 +45,7 @@ class DocumentService:
         self,
         storage: FileStorage,
         store: StoreClient,
-        summarizer: Summarizer,
+        summaries: SummaryWriter,
         telemetry: Telemetry,
         settings: DocumentApiSettings,
         *,
@@ -57,12 +53,13 @@ class DocumentService:
         scanner: Scanner | None,
         limits: TenantLimits,
         client_label: BoundedLabel,
+        summary_wanted: Callable[[], None],
     ) -> None:
         self._storage = storage
         self._store = store
         self._reader = reader
         self._scanner = scanner
-        self._summarizer = summarizer
+        self._summaries = summaries
         self._telemetry = telemetry
         self._max_bytes = settings.max_upload_bytes
         self._deadline_seconds = settings.request_deadline_seconds
@@ -71,9 +68,9 @@ class DocumentService:
         if settings.llm_base_url is not None:
             self._seconds_after_text += settings.llm_timeout_seconds
         self._min_bytes_per_second = settings.min_upload_bytes_per_second
-        self._summary_input_bytes = settings.summary_input_bytes
         self._limits = limits
         self._client_label = client_label
+        self._summary_wanted = summary_wanted
 
     async def upload(
         self,
@@ -82,10 +79,11 @@ class DocumentService:
         sameness: Sameness | None,
         *,
         version_of: int | None = None,
+        summary: When = When.SYNC,
     ) -> Uploaded:
         """Keep the bytes, summarise the text, record the metadata; a refusal or failure leaves nothing behind.
 
-        It is a new document, or a new version of one. An upload that is the same as an earlier one gives what that one has
+        With When.ASYNC the text is summarised later, if it could be read. It is a new document, or a new version of one. An upload that is the same as an earlier one gives what that one has
         made; its bytes go, as those of a document that the client has stored already.
 
         Raises Problem: 400, 413, 415, 422 for what was sent, 404 where there is no document of which it could be a version,
@@ -95,11 +93,12 @@ class DocumentService:
             self._store.refuse_if_open()
             async with self._storage.receive(client_id) as file, _ending(file) as deadline:
                 text = await self._process_file(client_id, upload, file, deadline)
-                summary = await self._summarize(text)
-                new = _record(upload, file, text, summary, sameness)
+                new = _record(upload, file, text, await self._summary(text, summary), sameness)
                 async with self._limits.turn(client_id, Work.RECORD):
                     created = await self._store_metadata(client_id, file, new, version_of)
             step.set(Attribute.DOCUMENT_ID, created.document.id)
+            if created.document.summary_status is SummaryStatus.PENDING:
+                self._summary_wanted()
             self._report(created, step.elapsed())
         return Uploaded(created.document, repeated=created.repeated)
 
@@ -136,7 +135,7 @@ class DocumentService:
             step.set(Attribute.FILE_SIZE, file.size)
             step.set(Attribute.FILE_TYPE, media_type_label(text.media_type))
             step.set(Attribute.FILE_SHA256, file.sha256[:12])
-            step.set(Attribute.SUMMARY_INPUT_CHARS, len(self._summarised(text)))
+            step.set(Attribute.SUMMARY_INPUT_CHARS, len(self._summaries.read_of(text.content)))
         return text
 
     async def _read(self, upload: IncomingUpload, file: IncomingFile) -> bytearray:
@@ -158,33 +157,14 @@ class DocumentService:
             await file.save()
             step.set(Attribute.STORAGE_BYTES, file.size)
 
-    async def _summarize(self, text: ReadText) -> Summary:
-        """Summarise the text; text that cannot be read gets no summary and says why."""
-        with self._telemetry.step(Span.LLM_SUMMARIZATION) as step:
-            if text.reason is not None:
-                summary = Summary(None, SummarySource.NONE, text.reason)
-            else:
-                summary = await self._written_summary(self._summarised(text))
-            step.set(Attribute.PROCESSING_TIME, step.elapsed())
-            step.set(Attribute.SUMMARY_SOURCE, summary.source)
-            step.set(Attribute.SUMMARY_REASON, summary.reason)
-            self._telemetry.metrics.summaries(1, source=summary.source, reason=summary.reason or "none")
+    async def _summary(self, text: ReadText, when: When) -> Summary | SummaryLater:
+        if when is When.ASYNC and text.reason is None:
+            return SummaryLater(
+                input_chars=len(self._summaries.read_of(text.content)), traceparent=traceparent()
+            )
+        summary = await self._summaries.write(text.content, text.reason)
+        self._summaries.count(summary)
         return summary
-
-    def _summarised(self, text: ReadText) -> str:
-        """Return as much of a text as is read for its summary."""
-        if text.content.isascii():
-            return text.content[: self._summary_input_bytes]
-        return text.content.encode()[: self._summary_input_bytes].decode("utf-8", "ignore")
-
-    async def _written_summary(self, text: str) -> Summary:
-        """Ask the summarizer; whatever it throws, an upload never fails for its summary."""
-        try:
-            return await self._summarizer.summarize(text)
-        except Exception as error:
-            trace.get_current_span().record_exception(error)
-            logger.exception("The summarizer failed")
-            return Summary(None, SummarySource.NONE, SUMMARIZER_FAILED)
 
     async def _store_metadata(
         self, client_id: str, file: IncomingFile, new: NewDocument, version_of: int | None
@@ -255,17 +235,24 @@ class DocumentService:
 
 
 def _record(
-    upload: IncomingUpload, file: IncomingFile, text: ReadText, summary: Summary, sameness: Sameness | None
+    upload: IncomingUpload,
+    file: IncomingFile,
+    text: ReadText,
+    summary: Summary | SummaryLater,
+    sameness: Sameness | None,
 ) -> NewDocument:
+    later = summary if isinstance(summary, SummaryLater) else None
+    written = summary if isinstance(summary, Summary) else Summary(None, SummarySource.NONE)
     return NewDocument(
         filename=upload.filename,
         file_size=file.size,
         file_type=text.media_type,
         sha256=file.sha256,
         storage_key=file.key,
-        summary=summary.text,
-        summary_source=summary.source,
-        summary_reason=summary.reason,
+        summary=written.text,
+        summary_source=written.source,
+        summary_reason=written.reason,
+        summary_later=later,
         # Always one: whoever gets no answer from the data store may ask it again.
         idempotency_digest=(sameness or Sameness.of_file(file.key)).digest,
         text=text.content,

@@ -155,7 +155,7 @@ class StoreClient:
         answer = await self.send(
             "POST",
             f"{path}{what}",
-            document.model_dump_json().encode(),
+            document.model_dump_json(exclude_defaults=True).encode(),
             told=f"{told}{what}",
             repeatable=True,  # the digest makes it one document
         )

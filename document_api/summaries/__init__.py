@@ -13,6 +13,13 @@ class SummarySource(StrEnum):
     NONE = "none"
 
 
+class SummaryStatus(StrEnum):
+    """Whether a document's summary is still to be written."""
+
+    COMPLETE = "complete"
+    PENDING = "pending"
+
+
 class OfflineSummary(StrEnum):
     """How a summary is made without a model."""
 
@@ -29,11 +36,12 @@ class MessageContent(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """A summary, or why there is none; `reason` also says why a model's place was taken."""
+    """A summary, or why there is none; `reason` also says why a model's place was taken, `again` that it may write one later."""
 
     text: str | None
     source: SummarySource
     reason: str | None = None
+    again: bool = False
 
 
 class Summarizer(Protocol):

@@ -66,7 +66,7 @@ class LlmSummarizer:
     async def _instead(self, text: str, failure: LlmFailure) -> Summary:
         logger.warning("The model wrote no summary", extra={"context_data": {"reason": failure}})
         summary = await self._fallback.summarize(text)
-        return Summary(summary.text, summary.source, failure)
+        return Summary(summary.text, summary.source, failure, again=failure is not LlmFailure.DECLINED)
 
     async def _answer_for(self, text: str, ends: float) -> Answer:
         parts = parts_of(text, self._part_bytes, self._most_parts)

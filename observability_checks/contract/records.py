@@ -104,6 +104,16 @@ RECORDS: Final = (
         has=_OF_A_TENANT | _context("document_id"),
     ),
     _record(
+        *(
+            "later summary",
+            (Source.DOCUMENT_API,),
+            "Later summary (written|postponed|gone)",
+            "INFO",
+            "WARNING",
+        ),
+        has=_OF_A_TENANT | _context("document_id", "attempt", "summary_source", "reason", "seconds"),
+    ),
+    _record(
         *("access denied", (Source.DOCUMENT_API,), "Access denied", "WARNING"),
         has=_OF_A_SPAN | _context("permission", "reason", "actor"),
         may_have=_TENANT,

@@ -28,6 +28,8 @@ from observability.signals import (
     REMOVED_STORAGE_KEYS_ROUTE,
     RESTORE_ROUTE,
     SEARCH_ROUTE,
+    SUMMARY_JOBS_ROUTE,
+    SUMMARY_ROUTE,
     UPLOAD_ROUTE,
     VERSION_ROUTE,
     VERSIONS_ROUTE,
@@ -168,7 +170,7 @@ SPANS: Final = (
         on_success=(Attribute.FILE_TYPE, Attribute.TEXT_CHARS, Attribute.TEXT_OUTCOME),
     ),
     _span(
-        *(Span.LLM_SUMMARIZATION, _API, Span.UPLOAD_DOCUMENT),
+        *(Span.LLM_SUMMARIZATION, _API, Span.UPLOAD_DOCUMENT, Span.SUMMARIZE_LATER),
         has=(Attribute.PROCESSING_TIME, Attribute.SUMMARY_SOURCE),
         may_have=(Attribute.SUMMARY_REASON,),
     ),
@@ -202,6 +204,18 @@ SPANS: Final = (
         _span(name, _API, has=(Attribute.OUTCOME,), identity=_BEFORE_THE_TENANT)
         for name in (Span.SWEEP_LEFTOVERS, Span.REMOVE_CONTENTS)
     ),
+    # After the upload, under its correlation ID, in a trace of its own that is linked to the upload's.
+    _span(
+        *(Span.SUMMARIZE_LATER, _API),
+        has=(Attribute.OUTCOME, Attribute.DOCUMENT_ID, Attribute.SUMMARY_ATTEMPT),
+    ),
+    _span(Span.STORE_SUMMARY, _API, Span.SUMMARIZE_LATER),
+    _span(
+        *(Span.CLAIM_SUMMARIES, _API),
+        has=(Attribute.OUTCOME,),
+        on_success=(Attribute.SUMMARY_JOBS,),
+        identity=_BEFORE_THE_TENANT,
+    ),
     _span(
         *(
             CALL_SPAN,
@@ -210,7 +224,7 @@ SPANS: Final = (
             Span.STORE_METADATA,
             *(Span.RETRIEVE_DOCUMENT, Span.LIST_DOCUMENTS, Span.SEARCH_DOCUMENTS, Span.LIST_VERSIONS),
             *(*_CHANGES, Span.RETRIEVE_CONTENT),
-            *(Span.SWEEP_LEFTOVERS, Span.REMOVE_CONTENTS),
+            *(Span.SWEEP_LEFTOVERS, Span.REMOVE_CONTENTS, Span.CLAIM_SUMMARIES, Span.STORE_SUMMARY),
         ),
         kind=Kind.CLIENT,
         has=_CALL,
@@ -270,5 +284,7 @@ ENDPOINTS: Final = frozenset(
         (_STORE, "POST", PRINCIPAL_BY_KEY_ROUTE),
         (_STORE, "POST", PRINCIPAL_BY_SUBJECT_ROUTE),
         (_STORE, "POST", KNOWN_STORAGE_KEYS_ROUTE),
+        (_STORE, "POST", SUMMARY_JOBS_ROUTE),
+        (_STORE, "PUT", SUMMARY_ROUTE),
     }
 )

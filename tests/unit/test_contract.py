@@ -11,11 +11,11 @@ from data_store.app import create_app as create_data_store
 from data_store.health import CONNECTION_POOL, DATABASE, TABLES
 from data_store.settings import DataStoreSettings
 from document_api.app import create_app as create_document_api
-from document_api.documents.service import SUMMARIZER_FAILED
 from document_api.labels import BoundedLabel
 from document_api.settings import DocumentApiSettings
 from document_api.summaries import SummarySource
 from document_api.summaries.chat import LlmFailure
+from document_api.summaries.writer import SUMMARIZER_FAILED
 from document_api.text import Unreadable
 from observability import signals
 from observability import telemetry as module

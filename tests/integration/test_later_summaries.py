@@ -1,0 +1,367 @@
+"""Summaries that their uploads do not wait for: written once, whatever fails and whoever dies, with the real data store."""
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+import pytest
+
+from observability.signals import (
+    CORRELATION_HEADER,
+    LATER_SUMMARIES,
+    LATER_SUMMARY_DELAY,
+    SUMMARIES,
+    SUMMARY_JOBS_ROUTE,
+    Attribute,
+    Span,
+)
+from tests.chat_model import completion
+from tests.integration.test_document_api_http import TEXT, document_api_on
+from tests.records import DOCUMENT, assert_problem
+from tests.telemetry_spy import TelemetrySpy
+from tests.waiting import eventually
+from tests.webhook import Webhook
+
+DOCUMENTS: Final = "/clients/acme/documents"
+SUMMARY: Final = "What the model says."
+# A lease of a tenth of a second more than nothing: what fails comes again while a test looks.
+QUICK: Final = {
+    "llm_async_timeout_seconds": 0.3,
+    "data_store_deadline_seconds": 0.6,
+    "summary_queue_seconds": 0.1,
+}
+
+
+class Model(Webhook):
+    """A model behind the chat API that fails as often as it is told to, and waits while it is told to."""
+
+    path = "/v1"
+
+    def __init__(self, failures: int = 0) -> None:
+        super().__init__()
+        self.failures = failures
+        self.asked = 0
+        self.goes_on = threading.Event()
+        self.goes_on.set()
+
+    def take(self, _path: str, _content_type: str | None, _body: bytes) -> tuple[int, str, str]:
+        """Answer a chat."""
+        self.asked += 1
+        self.goes_on.wait(30)
+        failed = self.asked <= self.failures
+        return 500 if failed else 200, "application/json", completion(SUMMARY)
+
+
+@contextmanager
+def api_with(
+    data_store: httpx.Client,
+    folder: Path,
+    telemetry: TelemetrySpy,
+    model: Model | None = None,
+    **settings: Any,
+) -> Iterator[httpx.Client]:
+    """A document API that asks this model, if any, and is in a hurry."""
+    if model is not None:
+        settings |= {"llm_base_url": model.url, "llm_model": "parrot"}
+    with document_api_on(str(data_store.base_url), folder, telemetry, **(QUICK | settings)) as client:
+        yield client
+
+
+def put(api: httpx.Client, text: bytes = TEXT, *, client: str = "acme", **how: Any) -> dict[str, Any]:
+    """Upload a document whose summary may come later, and return it."""
+    answer = api.put(
+        f"/clients/{client}/upload-document?summary=async",
+        files={"file": ("a.txt", text, "text/plain")},
+        **how,
+    )
+    document: dict[str, Any] = answer.raise_for_status().json()["metadata"]
+    return document
+
+
+def summarised(api: httpx.Client, document: dict[str, Any]) -> dict[str, Any]:
+    """Return a document as soon as its summary is written."""
+    path = f"/clients/{document['client_id']}/documents/{document['id']}"
+
+    def look() -> dict[str, Any] | None:
+        found: dict[str, Any] = api.get(path).raise_for_status().json()
+        return found if found["summary_status"] == "complete" else None
+
+    return eventually(look, "the summary is written")
+
+
+def claim(data_store: httpx.Client, most: int = 10, kept_seconds: float = 60) -> list[dict[str, Any]]:
+    """Take jobs as a document API does."""
+    body = {"most": most, "kept_seconds": kept_seconds}
+    jobs: list[dict[str, Any]] = (
+        data_store.post(SUMMARY_JOBS_ROUTE, json=body).raise_for_status().json()["jobs"]
+    )
+    return jobs
+
+
+def store_pending(data_store: httpx.Client, client: str = "acme", **more: Any) -> int:
+    """Record a document whose summary nobody writes but who claims it, and return its number."""
+    later = {"input_chars": 9, "traceparent": None}
+    new = DOCUMENT | dict(
+        summary=None, summary_source="none", text="some text of it", summary_later=later, **more
+    )
+    number: int = data_store.post(f"/clients/{client}/documents", json=new).raise_for_status().json()["id"]
+    return number
+
+
+class TestUpload:
+    """What the client sees."""
+
+    def test_the_answer_does_not_wait_for_the_summary(
+        self, data_store: httpx.Client, tmp_path: Path, telemetry: TelemetrySpy
+    ) -> None:
+        """It says that the summary is pending, and later the document has it."""
+        with (
+            Model() as model,
+            api_with(data_store, tmp_path, telemetry, model, llm_async_timeout_seconds=30) as api,
+        ):
+            model.goes_on.clear()
+            pending = put(api)
+            assert pending["summary"] is pending["summary_reason"] is None
+            assert (pending["summary_status"], pending["summary_source"]) == ("pending", "none")
+            model.goes_on.set()
+            found = summarised(api, pending)
+        assert (found["summary"], found["summary_source"], found["summary_reason"]) == (SUMMARY, "llm", None)
+
+    def test_without_a_model_the_offline_summary_comes_later_as_well(
+        self, data_store: httpx.Client, tmp_path: Path, telemetry: TelemetrySpy
+    ) -> None:
+        """It is the one that an upload which waits has."""
+        with api_with(data_store, tmp_path, telemetry) as api:
+            waited = api.put(
+                "/clients/acme/upload-document", files={"file": ("a.txt", TEXT, "text/plain")}
+            ).json()["metadata"]
+            found = summarised(api, put(api))
+        assert (found["summary"], found["summary_source"]) == (waited["summary"], "extractive")
+        assert waited["summary_status"] == "complete"
+
+    def test_what_cannot_be_read_is_complete_at_once(
+        self, data_store: httpx.Client, tmp_path: Path, telemetry: TelemetrySpy
+    ) -> None:
+        """There is nothing to wait for."""
+        with api_with(data_store, tmp_path, telemetry) as api:
+            document = put(api, bytes(range(256)))
+        assert (document["summary_status"], document["summary_reason"]) == ("complete", "not_text")
+        assert claim(data_store) == []
+
+    def test_several_files_and_new_versions_need_not_wait_either(
+        self, data_store: httpx.Client, tmp_path: Path, telemetry: TelemetrySpy
+    ) -> None:
+        """Each has its own summary in the end: a version that was replaced before its turn came, too."""
+        texts = [b"The first text says one thing.", b"The second text says another thing."]
+        with (
+            Model() as model,
+            api_with(data_store, tmp_path, telemetry, model, llm_async_timeout_seconds=30) as api,
+        ):
+            model.goes_on.clear()
+            files = [("file", (f"{number}.txt", text, "text/plain")) for number, text in enumerate(texts)]
+            answer = api.put("/clients/acme/upload-documents", params={"summary": "async"}, files=files)
+            documents = [result["document"] for result in answer.json()["results"]]
+            assert [each["summary_status"] for each in documents] == ["pending", "pending"]
+            versions = f"{DOCUMENTS}/{documents[0]['id']}"
+            replaced = api.put(
+                f"{versions}/content?summary=async",
+                files={"file": ("0.txt", b"The third text is quite new.", "text/plain")},
+            )
+            assert replaced.json()["metadata"]["summary_status"] == "pending"
+            model.goes_on.set()
+            for document in documents:
+                summarised(api, document)
+            eventually(
+                lambda: all(
+                    (each["summary_status"], each["summary"]) == ("complete", SUMMARY)
+                    for each in api.get(f"{versions}/versions").json()["versions"]
+                ),
+                "both versions have their summary",
+            )
+        assert model.asked == 3
+
+    @pytest.mark.parametrize("value", ["later", "", "ASYNC"])
+    def test_another_value_is_refused(
+        self, data_store: httpx.Client, tmp_path: Path, telemetry: TelemetrySpy, value: str
+    ) -> None:
+        """Before anything is stored."""
+        with api_with(data_store, tmp_path, telemetry) as api:
+            answer = api.put(
+                "/clients/acme/upload-document",
+                params={"summary": value},
+                files={"file": ("a.txt", TEXT, "text/plain")},
+            )
+            assert_problem(answer, 422)
+            assert api.get(DOCUMENTS).json()["documents"] == []
+
+
+class TestTelemetry:
+    """One ID for both, and a link between two traces."""
+
+    def test_the_later_trace_refers_to_its_upload(
+        self, data_store: httpx.Client, tmp_path: Path, telemetry: TelemetrySpy
+    ) -> None:
+        """By a link to the upload's span, and by the same correlation ID on every span."""
+        correlation_id = "0f0a6ac8-7b60-4c0e-9d4f-0b9b4c5b3a11"
+        with api_with(data_store, tmp_path, telemetry) as api:
+            document = put(api, headers={CORRELATION_HEADER: correlation_id})
+            summarised(api, document)
+            eventually(lambda: telemetry.spans(Span.SUMMARIZE_LATER), "the span has ended")
+        later, upload = telemetry.span(Span.SUMMARIZE_LATER), telemetry.span(Span.UPLOAD_DOCUMENT)
+        (link,) = later.links
+        assert (link.context.trace_id, link.context.span_id) == (
+            upload.context.trace_id,
+            upload.context.span_id,
+        )
+        assert later.context.trace_id != upload.context.trace_id
+        mine = [span for span in telemetry.spans() if span.context.trace_id == later.context.trace_id]
+        assert {(span.attributes or {})[Attribute.CORRELATION_ID] for span in mine} == {correlation_id}
+        assert {(span.attributes or {})[Attribute.CLIENT_ID] for span in mine} == {"acme"}
+        assert {Span.LLM_SUMMARIZATION, Span.STORE_SUMMARY, Span.SQL_EXECUTION} <= {
+            span.name for span in mine
+        }
+        assert dict(later.attributes or {}).items() >= {
+            (Attribute.DOCUMENT_ID, document["id"]),
+            (Attribute.SUMMARY_ATTEMPT, 1),
+            (Attribute.OUTCOME, "success"),
+        }
+
+    def test_a_summary_is_counted_when_it_is_written(
+        self, data_store: httpx.Client, tmp_path: Path, telemetry: TelemetrySpy
+    ) -> None:
+        """Not when it is postponed."""
+        with Model(failures=1) as model, api_with(data_store, tmp_path, telemetry, model) as api:
+            summarised(api, put(api))
+            eventually(lambda: telemetry.spans(Span.SUMMARIZE_LATER)[1:], "both attempts have ended")
+        assert telemetry.series(SUMMARIES) == {("llm", "none"): 1}
+        assert telemetry.series(LATER_SUMMARIES) == {("postponed",): 1, ("written",): 1}
+        assert telemetry.series(LATER_SUMMARY_DELAY) == {(): 1}
+
+
+class TestFailures:
+    """What does not succeed comes again."""
+
+    def test_a_model_that_fails_is_asked_again(
+        self, data_store: httpx.Client, tmp_path: Path, telemetry: TelemetrySpy
+    ) -> None:
+        """Until it answers."""
+        with Model(failures=2) as model, api_with(data_store, tmp_path, telemetry, model) as api:
+            found = summarised(api, put(api))
+        assert (found["summary"], found["summary_source"]) == (SUMMARY, "llm")
+        assert model.asked == 3
+
+    def test_in_the_end_the_offline_summary_stays(
+        self, data_store: httpx.Client, tmp_path: Path, telemetry: TelemetrySpy
+    ) -> None:
+        """After SUMMARY_ATTEMPTS, with the reason."""
+        with (
+            Model(failures=1000) as model,
+            api_with(data_store, tmp_path, telemetry, model, summary_attempts=2) as api,
+        ):
+            found = summarised(api, put(api))
+        assert (found["summary_source"], found["summary_reason"]) == ("extractive", "llm_error_status")
+        assert found["summary"]
+        assert model.asked == 2
+
+    def test_what_a_process_leaves_another_finishes(
+        self, data_store: httpx.Client, tmp_path: Path, telemetry: TelemetrySpy
+    ) -> None:
+        """As soon as the time of the one that has it is over."""
+        number = store_pending(data_store)
+        assert [job["document_id"] for job in claim(data_store, kept_seconds=0.2)] == [number]
+        with api_with(data_store, tmp_path, telemetry) as api:
+            found = summarised(api, {"client_id": "acme", "id": number})
+        assert found["summary_source"] == "extractive"
+        assert telemetry.attributes(Span.SUMMARIZE_LATER)[Attribute.SUMMARY_ATTEMPT] == 2
+
+    def test_a_document_that_is_purged_meanwhile_is_let_go(
+        self, data_store: httpx.Client, tmp_path: Path, telemetry: TelemetrySpy
+    ) -> None:
+        """Its job is gone with it, and nobody's summary is written anywhere."""
+        with (
+            Model() as model,
+            api_with(data_store, tmp_path, telemetry, model, llm_async_timeout_seconds=30) as api,
+        ):
+            model.goes_on.clear()
+            document = f"{DOCUMENTS}/{put(api)['id']}"
+            eventually(lambda: model.asked, "the model is asked")
+            api.delete(document).raise_for_status()
+            api.post(f"{document}/purge").raise_for_status()
+            model.goes_on.set()
+            eventually(lambda: telemetry.series(LATER_SUMMARIES), "the job is let go")
+        assert telemetry.series(LATER_SUMMARIES) == {("gone",): 1}
+        assert telemetry.series(SUMMARIES) == {}
+
+
+class TestQueue:
+    """The data store's part."""
+
+    def test_a_job_is_taken_by_one(self, data_store: httpx.Client) -> None:
+        """Whoever asks at the same time gets other jobs."""
+        numbers = {store_pending(data_store, filename=f"{number}.txt") for number in range(12)}
+        with ThreadPoolExecutor(6) as pool:
+            taken = [job for jobs in pool.map(lambda _: claim(data_store, most=2), range(6)) for job in jobs]
+        assert sorted(job["document_id"] for job in taken) == sorted(numbers)
+        assert claim(data_store) == []
+
+    def test_each_client_has_its_turn(self, data_store: httpx.Client) -> None:
+        """One who has many does not keep the others waiting."""
+        many = [store_pending(data_store, "many") for _ in range(5)]
+        few = store_pending(data_store, "few")
+        taken = [claim(data_store, most=1)[0]["document_id"] for _ in range(6)]
+        assert taken == [many[0], few, *many[1:]]
+
+    def test_a_job_has_what_is_needed_and_no_more(self, data_store: httpx.Client) -> None:
+        """As much of the text as is summarised, and which attempt it is."""
+        number = store_pending(data_store)
+        (job,) = claim(data_store, kept_seconds=60)
+        assert job.pop("waited_seconds") >= 0
+        assert job.pop("correlation_id")
+        assert job == {
+            "client_id": "acme",
+            "document_id": number,
+            "version": 1,
+            "content": "some text",
+            "attempt": 1,
+            "lasts_seconds": 60,
+            "traceparent": None,
+        }
+
+    def test_each_time_a_job_is_kept_twice_as_long(self, data_store: httpx.Client) -> None:
+        """And whoever asks meanwhile is told when it is due."""
+        store_pending(data_store)
+        jobs = [
+            eventually(lambda: claim(data_store, kept_seconds=0.05), "it is due again")[0] for _ in range(3)
+        ]
+        assert [(job["attempt"], job["lasts_seconds"]) for job in jobs] == [(1, 0.05), (2, 0.1), (3, 0.2)]
+        eventually(lambda: claim(data_store, kept_seconds=60))
+        told = data_store.post(SUMMARY_JOBS_ROUTE, json={"most": 1, "kept_seconds": 1}).json()
+        assert told["jobs"] == []
+        assert 300 < told["next_seconds"] <= 480
+
+    def test_a_summary_is_written_once(self, data_store: httpx.Client) -> None:
+        """The second one finds nobody who waits for it, and so does that of a version that there is not."""
+        number = store_pending(data_store)
+        path = f"/clients/acme/documents/{number}"
+        new = {"version": 1, "summary": "Once.", "summary_source": "llm", "summary_reason": None}
+        assert_problem(data_store.put(f"{path}/summary", json=new | {"version": 2}), 404)
+        assert data_store.put(f"{path}/summary", json=new).status_code == httpx.codes.NO_CONTENT
+        assert_problem(data_store.put(f"{path}/summary", json=new | {"summary": "Twice."}), 404)
+        found = data_store.get(path).json()
+        assert (found["summary"], found["summary_source"], found["summary_status"]) == (
+            "Once.",
+            "llm",
+            "complete",
+        )
+        assert claim(data_store) == []
+
+    def test_nobody_writes_a_summary_of_another_client(self, data_store: httpx.Client) -> None:
+        """Under another client's name there is no such job."""
+        number = store_pending(data_store)
+        new = {"version": 1, "summary": "Theirs.", "summary_source": "llm", "summary_reason": None}
+        assert_problem(data_store.put(f"/clients/other/documents/{number}/summary", json=new), 404)
+        assert data_store.get(f"/clients/acme/documents/{number}").json()["summary_status"] == "pending"
