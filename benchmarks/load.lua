@@ -2,7 +2,8 @@
 --   GET                                           the address it was given
 --   PUT FILE CONTENT_TYPE                         the file
 --   MIXED PATH FILE CONTENT_TYPE                  in turn GET of the path and PUT of the file
---   DOCUMENTS COUNT CLIENTS                       GET of any of so many documents (benchmarks/documents.py made them)
+--   DOCUMENTS COUNT CLIENTS [FORMAT]              GET of any of so many documents (benchmarks/documents.py made them), or of
+--                                                 what FORMAT makes of its client and its number
 
 local requests = {}
 
@@ -37,10 +38,11 @@ end
 
 function requests.DOCUMENTS(args)
    local count, clients = tonumber(args[2]), tonumber(args[3])
+   local format = args[4] or "/clients/client-%d/documents/%d"
    math.randomseed(os.time())
    function request()
       local id = math.random(count)
-      return wrk.format("GET", string.format("/clients/client-%d/documents/%d", id % clients, id))
+      return wrk.format("GET", string.format(format, id % clients, id))
    end
 end
 

@@ -338,7 +338,8 @@ async def test_when_the_model_fails_the_offline_summary_takes_its_place(
         summary = await summary_by(model, telemetry, deadline=deadline)
 
     offline = await ExtractiveSummarizer(60).summarize(TEXT)
-    assert summary == Summary(offline.text, SummarySource.EXTRACTIVE, reason)
+    # Whatever was the matter may be over later, unless the model would not do it.
+    assert summary == Summary(offline.text, SummarySource.EXTRACTIVE, reason, again=reason != "llm_declined")
     span = telemetry.span("chat tiny")
     assert span.status.status_code is StatusCode.ERROR
     assert attributes_of(telemetry)["error.type"] == error_type

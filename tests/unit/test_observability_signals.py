@@ -34,6 +34,8 @@ NAMES = {
     "virus_scan_duration_seconds",
     "text_extraction_duration_seconds",
     "summaries_total",
+    "later_summaries_total",
+    "later_summary_delay_seconds",
     "gen_ai_client_operation_duration_seconds",
     "gen_ai_client_token_usage",
     "telemetry_dropped_total",
