@@ -199,7 +199,7 @@ def test_a_migration_can_be_undone_and_done_again(
     tables = "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
     assert postgresql.execute(tables, database=database) == [("alembic_version",)]
     migrate(Place(owner_url, 0))
-    assert len(postgresql.execute(tables, database=database)) == 9
+    assert len(postgresql.execute(tables, database=database)) == 10
 
 
 @contextmanager

@@ -54,6 +54,7 @@ def test_a_stored_document_is_answered_with_its_id_and_time(data_store: httpx.Cl
         "version": 1,
         "tags": {},
         "deleted_at": None,
+        "summary_status": "complete",
     }
 
 

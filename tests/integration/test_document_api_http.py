@@ -105,6 +105,7 @@ def test_an_upload_is_answered_with_exactly_the_promised_keys(api: httpx.Client)
             "version": 1,
             "tags": {},
             "deleted_at": None,
+            "summary_status": "complete",
         },
     }
 
