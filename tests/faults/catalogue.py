@@ -26,7 +26,9 @@ from tests.e2e.conftest import RunningStack
 from tests.faults import clock
 
 CHECKOUT: Final = Path(__file__).parents[2]
-_AWAY_SECONDS: Final = 20
+_AWAY_SECONDS: Final = 200
+# gRPC connects again after two minutes at the latest, or a fifth more: so late comes what Jaeger could not be sent.
+_RECONNECT_SECONDS: Final = 150.0
 _RESTART_SECONDS: Final = 120.0
 _FLOOD_A_SECOND: Final = 900  # some three times what two cores can do
 _SLOW_CLIENTS: Final = 40
@@ -55,6 +57,9 @@ class Fault:
     hidden: bool = False
     loses_telemetry: bool = False
     quick_seconds: float = 1.0  # a request that takes longer is none that is well again
+    # Of telemetry of which nothing came for so long nothing is waited for: more than twice the longest pause between two
+    # tries of the collector.
+    silent_seconds: float = 12.0
 
 
 def kill(*pids: int) -> None:
@@ -290,7 +295,12 @@ FAULTS: Final = (
     Fault("kill -9 of Prometheus", _kills("prometheus"), hidden=True),
     Fault("kill -9 of the log store", _kills("logs"), hidden=True, loses_telemetry=True),
     Fault("kill -9 of nginx", _kills("nginx")),
-    Fault("back ends away for 20 s, collector killed meanwhile", _back_ends_away, hidden=True),
+    Fault(
+        f"back ends away for {_AWAY_SECONDS} s, collector killed meanwhile",
+        _back_ends_away,
+        hidden=True,
+        silent_seconds=_RECONNECT_SECONDS,
+    ),
     Fault("rolling restart", _rolling_restart, hidden=True),
     Fault("uploads' disk full", _full, seconds=10, around=_small_disk),
     Fault("database locked", faults.locked_documents, seconds=10),

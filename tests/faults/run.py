@@ -22,7 +22,6 @@ BEFORE_SECONDS: Final = 5.0
 AFTER_SECONDS: Final = 20.0
 RECOVERS_SECONDS: Final = 15.0
 _ARRIVES_SECONDS: Final = 120.0
-_SILENT_SECONDS: Final = 12.0  # more than twice the longest pause between two tries of the collector
 CALM_SECONDS: Final = 120.0
 _FIRING: Final = 'ALERTS{alertstate="firing"}'
 
@@ -81,7 +80,7 @@ def run(
 def _looked_at(
     fault: Fault, stack: RunningStack, http: httpx.Client, *, load: Load, over: float, alerts: frozenset[str]
 ) -> Outcome:
-    left = _missing_at_last(stack, http, load)
+    left = _missing_at_last(stack, http, load, fault.silent_seconds)
     with (
         faults.database(stack) as connection,
         httpx.Client(base_url=stack.endpoints["nginx"], trust_env=False) as api,
@@ -119,10 +118,11 @@ def _well(request: Request, quick_seconds: float) -> bool:
     return request.answered_well and request.seconds < quick_seconds
 
 
-def _missing_at_last(stack: RunningStack, http: httpx.Client, load: Load) -> Missing:
+def _missing_at_last(stack: RunningStack, http: httpx.Client, load: Load, silent_seconds: float) -> Missing:
     """Count what is missing once nothing more arrives."""
-    deadline, found, since = time.monotonic() + _ARRIVES_SECONDS, None, time.monotonic()
-    while time.monotonic() < deadline and time.monotonic() < since + _SILENT_SECONDS:
+    found, since = None, time.monotonic()
+    deadline = since + silent_seconds + _ARRIVES_SECONDS
+    while time.monotonic() < min(deadline, since + silent_seconds):
         before = found
         with suppress(httpx.TransportError):
             found = missing(stack, http, load)
