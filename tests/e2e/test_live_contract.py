@@ -190,6 +190,7 @@ def live_through(api: Api) -> None:
         ("PUT", f"{document}/content", {"files": version}),
         ("GET", f"{document}/content", {}),
         ("GET", f"{document}/versions", {}),
+        ("GET", f"{document}/content?version=1", {}),
         ("PATCH", document, {"json": {"tags": {"year": "2026"}}}),
         ("DELETE", document, {}),
         ("POST", f"{document}/restore", {}),
@@ -198,7 +199,7 @@ def live_through(api: Api) -> None:
         ("PUT", "/clients/contract/upload-document?summary=async", {"files": version}),
     ]
     done = [api.send(method, path, **how).status for method, path, how in steps]
-    assert done == [200, 200, 200, 200, 200, 200, 204, 200, 204, 204, 200]
+    assert done == [200, 200, 200, 200, 200, 200, 200, 204, 200, 204, 204, 200]
 
 
 def ask_who_it_is(stack: RunningStack, http: httpx.Client, document_id: int, folder: Path) -> None:
