@@ -24,8 +24,8 @@ from observability_checks.contract.spans import SPANS, Kind, SpanSpec
 from telemetry_queries.sources import SERVICES, Source
 
 # Jaeger's words for an attribute's type, and what it adds of its own: kind, status and scope.
-# What no quiet system writes, and none whose object store answers.
-SILENT_RECORDS: Final = frozenset({"overloaded", "bytes that stayed"})
+# What no quiet system writes, none whose object store answers, and none that has lost nothing.
+SILENT_RECORDS: Final = frozenset({"overloaded", "bytes that stayed", "bytes brought back"})
 JAEGER_TYPES: Final = {
     "string": Type.STRING,
     "int64": Type.INT,
