@@ -191,6 +191,9 @@ def join(
     failures: Sequence[str] = (),
 ) -> Story:
     """Put what the back ends answered in the order in which it happened. Pure."""
+    traces = sorted(
+        traces, key=lambda trace: _begin_us([trace]) or 0
+    )  # what was done later, after its request
     begin = _begin_us(traces)
     every_span = (span for trace in traces for span in _ordered(trace, begin or 0))
     spans = tuple(islice(every_span, _MOST_SPANS))

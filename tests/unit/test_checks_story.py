@@ -48,6 +48,14 @@ def test_spans_stand_in_the_order_of_the_tree_with_times_from_the_begin():
     assert all(span.offset_ms >= 0 for span in story.spans)
 
 
+def test_what_was_done_after_a_request_comes_after_it():
+    """Whatever Jaeger answers first: a summary may be written a minute later, in a trace of its own."""
+    spans = tuple(replace(span, start_us=span.start_us + 60_000_000) for span in TRACE.spans)
+    story = join(ID, [replace(TRACE, trace_id="later", spans=spans), TRACE], RECORDS, [POINT], LINKS)
+    assert story.trace_ids == (TRACE.trace_id, "later")
+    assert [span.offset_ms for span in story.spans if span.depth == 0] == [0, 60_000]
+
+
 def test_lines_of_all_services_stand_in_the_order_of_time():
     """The data store ends first, nginx last or nearly so."""
     story = join(ID, [TRACE], list(reversed(RECORDS)), [POINT], LINKS)
