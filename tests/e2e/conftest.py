@@ -52,7 +52,7 @@ SETTINGS: Final = {
     "DOCUMENT_API_INSTANCES": "2",
 }
 # What a developer's shell may hold, and the stack under test must not see.
-FOREIGN: Final = ("OTEL_", "LLM_", "ALERT_")
+FOREIGN: Final = ("OTEL_", "LLM_", "ALERT_", "AWS_", "STORAGE_")
 
 
 @dataclass(frozen=True)
