@@ -1,7 +1,7 @@
 """Fields that the APIs of both services show, written and checked in one way."""
 
 import re
-from datetime import UTC, datetime
+from datetime import MINYEAR, UTC, datetime
 from typing import Annotated, Final
 
 from fastapi import Path
@@ -51,5 +51,14 @@ def _is_a_moment(value: object) -> object:
     return value
 
 
-Moment = Annotated[AwareDatetime, BeforeValidator(_is_a_moment)]
+def _in_utc(moment: datetime) -> datetime:
+    """Return a moment in UTC, for PostgreSQL knows no offset of 16 hours; beyond the years that Python knows, the last it knows."""
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        first, last = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+        return first if moment.year == MINYEAR else last
+
+
+Moment = Annotated[AwareDatetime, BeforeValidator(_is_a_moment), AfterValidator(_in_utc)]
 Timestamp = Annotated[datetime, PlainSerializer(rfc3339, return_type=str)]

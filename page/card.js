@@ -50,6 +50,7 @@ function facts(document) {
 
 function summaryOf(document) {
   if (document.summary) return element("p", { class: "summary" }, document.summary);
+  if (document.summary_status === "pending") return element("p", { class: "hint" }, "Its summary is still to be written.");
   return element("p", { class: "hint" }, `No summary: ${document.summary_reason ?? "there is none"}`);
 }
 

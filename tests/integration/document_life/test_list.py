@@ -51,6 +51,7 @@ class TestList:
             ({"file_type": "text/plain", "name": ".txt"}, [4, 3, 2, 1, 0]),
             ({"file_type": "text/html"}, []),
             ({"uploaded_from": at}, [4, 3, 2]),
+            ({"uploaded_from": "0001-01-01T00:00:00+23:59"}, [4, 3, 2, 1, 0]),
             ({"uploaded_before": at}, [1, 0]),
             ({"tag": ["year:2025", "kind:a:b"]}, [3]),
             ({"tag": "year:2026"}, []),
