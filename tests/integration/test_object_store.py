@@ -161,6 +161,16 @@ def test_a_lost_object_is_no_empty_answer(api: httpx.Client, server: ObjectServe
     assert_problem(api.get(path), 500)
 
 
+def test_a_lost_object_is_brought_back_by_the_same_bytes(api: httpx.Client, server: ObjectServer) -> None:
+    """Under its own name; the other one is deleted."""
+    path = content_of(upload(api, LARGE))
+    before = server.keys()
+    server.clear()
+    upload(api, LARGE).raise_for_status()
+    assert api.get(path).content == LARGE
+    eventually(lambda: server.keys() == before, "it is there alone")
+
+
 def test_a_store_that_is_away_takes_nothing_and_is_told_by_health(
     data_store: httpx.Client, tmp_path: Path, telemetry: TelemetrySpy
 ) -> None:
