@@ -18,7 +18,7 @@ from document_api.documents.library import Library
 from document_api.documents.service import DocumentService
 from document_api.documents.shelves import storage_of
 from document_api.documents.store_client import StoreClient
-from document_api.documents.summary_jobs import SummaryJobs
+from document_api.documents.summary_jobs import MAX_CLAIMED, SummaryJobs
 from document_api.documents.sweep import Sweeper, swept
 from document_api.health import OPEN_WARNING, HealthProbe
 from document_api.http import http_client, tls_context
@@ -221,7 +221,7 @@ def _later(
     # Long enough for the model and for the data store.
     kept_seconds = settings.llm_async_timeout_seconds + 2 * settings.data_store_deadline_seconds
     # The other calls to the model are for those who wait.
-    most = max(1, settings.llm_concurrency // 2)
+    most = min(MAX_CLAIMED, max(1, settings.llm_concurrency // 2))
     jobs = SummaryJobs(store, kept_seconds=kept_seconds, most=most)
     return LaterSummaries(
         *(jobs, summaries, telemetry),

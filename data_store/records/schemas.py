@@ -27,7 +27,7 @@ from observability.fields import (
 
 MAX_PAGE: Final = 200
 MAX_TEXT_CHARS: Final = 100_000
-MAX_CLAIMED: Final = 64
+MAX_CLAIMED: Final = 16
 
 
 def _as_integer(value: object) -> object:

@@ -56,7 +56,11 @@ class LaterSummaries:
                 async with asyncio.timeout(pause):
                     await self._wanted.wait()
             self._wanted.clear()
-            pause = min(self._every_seconds, await self._work() + _SLACK_SECONDS)
+            try:
+                pause = min(self._every_seconds, await self._work() + _SLACK_SECONDS)
+            except Exception:
+                logger.exception("Summaries cannot be written now")
+                pause = self._every_seconds
 
     async def _work(self) -> float:
         """Do all that is due, and return in how many seconds there is more."""

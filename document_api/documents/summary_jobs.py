@@ -1,6 +1,7 @@
 """The data store's queue of summaries that are to be written after the upload."""
 
 from http import HTTPStatus
+from typing import Final
 
 from pydantic import BaseModel
 
@@ -8,6 +9,9 @@ from document_api.documents.store_client import StoreClient, told_path
 from document_api.summaries import Summary
 from observability import Problem
 from observability.signals import SUMMARY_JOBS_ROUTE
+
+# The data store gives no more at once: each may have 100,000 characters.
+MAX_CLAIMED: Final = 16
 
 
 class SummaryJob(BaseModel):

@@ -10,6 +10,8 @@ from typing import Any, Final
 import httpx
 import pytest
 
+from data_store.records import schemas
+from document_api.documents import summary_jobs
 from observability.signals import (
     CORRELATION_HEADER,
     LATER_SUMMARIES,
@@ -365,3 +367,7 @@ class TestQueue:
         new = {"version": 1, "summary": "Theirs.", "summary_source": "llm", "summary_reason": None}
         assert_problem(data_store.put(f"/clients/other/documents/{number}/summary", json=new), 404)
         assert data_store.get(f"/clients/acme/documents/{number}").json()["summary_status"] == "pending"
+
+    def test_a_document_api_asks_for_no_more_than_it_is_given(self) -> None:
+        """However many questions its model takes at once."""
+        assert summary_jobs.MAX_CLAIMED == schemas.MAX_CLAIMED

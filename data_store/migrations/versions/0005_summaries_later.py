@@ -54,12 +54,14 @@ _FUNCTIONS: Final = (
         """,
     ),
     (
-        # Written once: whoever comes second finds no job.
+        # Written once: whoever comes second finds no job. The document's row comes first, as in a purge, which takes its
+        # jobs with it.
         "write_summary(of_id bigint, of_version integer, written text, source text, reason text)",
         "boolean",
         "plpgsql",
         f"""
         BEGIN
+            PERFORM FROM document_metadata WHERE client_id = {_TENANT} AND id = of_id FOR NO KEY UPDATE;
             DELETE FROM summary_jobs WHERE client_id = {_TENANT} AND document_id = of_id AND version = of_version;
             IF NOT FOUND THEN RETURN false; END IF;
             UPDATE document_metadata
