@@ -87,7 +87,19 @@ function showList(place, state) {
   });
 }
 
-async function page(id, { words, deleted, signal }, cursor) {
+const NOT_FOUND = 404;
+
+// A client's list is always there, but for whoever has another's key.
+async function page(id, state, cursor) {
+  try {
+    return await asked(id, state, cursor);
+  } catch (error) {
+    if (error.status === NOT_FOUND) error.message = `The key at the top is not one of ${id}.`;
+    throw error;
+  }
+}
+
+async function asked(id, { words, deleted, signal }, cursor) {
   if (!words || deleted) {
     const { documents: items, next } = await documents.list(id, { cursor, deleted, signal });
     return { items: items.map((document) => ({ document })), next };

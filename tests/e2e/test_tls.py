@@ -121,7 +121,7 @@ def test_the_page_shows_documents_to_whoever_has_a_key(visited: Visit, keys: dic
         "The credential is not accepted: unknown, expired or revoked."
     )
     enter_keys(page, keys["globex"])
-    expect(page.get_by_role("alert")).to_contain_text("The client has no such document.")
+    expect(page.get_by_role("alert")).to_contain_text("The key at the top is not one of acme.")
     enter_keys(page, keys["acme"])
     upload(page, *(f"{n}.txt" for n in range(30)), content=b"A fjord is long and deep.")
     expect(page.locator(".uploads li").filter(has_text="stored as document")).to_have_count(
