@@ -1,9 +1,10 @@
 """What clients see of a document, and what the data store is told."""
 
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic.config import JsonDict
 
 from document_api.summaries import SummarySource, SummaryStatus
 from document_api.text import MAX_CHARS
@@ -18,18 +19,43 @@ from observability.fields import (
     Timestamp,
 )
 
+# What README.md uploads, as it is answered and shown in the OpenAPI document.
+_CLIENT: Final = "test-client-123"
+_DOCUMENT: Final[JsonDict] = {
+    "id": 1,
+    "client_id": _CLIENT,
+    "filename": "test_file.txt",
+    "file_size": 50,
+    "file_type": "text/plain",
+    "upload_timestamp": "2026-11-27T22:05:08.939685Z",
+    "sha256": "1a2c04b539e27b1ba492961238030aedbc0cec1da2558399846e33691f71a26a",
+    "summary": "The quick brown fox jumps over the lazy dog today.",
+    "summary_source": "extractive",
+    "summary_reason": None,
+    "version": 1,
+    "tags": {"year": "2026"},
+    "deleted_at": None,
+    "summary_status": "complete",
+}
+_CURSOR: Final = "eyJvIjoibmV3ZXN0In0"
+
+
+def _shown(example: JsonDict) -> JsonDict:
+    return {"examples": [example]}
+
 
 class Document(BaseModel):
     """Metadata of a stored document."""
 
-    model_config = ConfigDict(extra="ignore")  # the data store's own fields stay inside
+    # The data store's own fields stay inside.
+    model_config = ConfigDict(extra="ignore", json_schema_extra=_shown(_DOCUMENT))
 
-    id: int = Field(examples=[5])
-    client_id: str = Field(examples=["test-client-123"])
-    filename: str = Field(examples=["test_file.txt"])
-    file_size: int = Field(description="Bytes", examples=[50])
-    file_type: str = Field(description="Media type", examples=["text/plain"])
-    upload_timestamp: Timestamp = Field(examples=["2025-08-20T08:10:48.108442Z"])
+    id: int
+    client_id: str
+    filename: str
+    file_size: int = Field(description="Bytes")
+    file_type: str = Field(description="Media type")
+    upload_timestamp: Timestamp
     sha256: str = Field(description="Digest of the bytes, hexadecimal")
     summary: str | None = Field(
         description="None when the text could not be read, as summary_reason says, and while summary_status is pending"
@@ -39,8 +65,8 @@ class Document(BaseModel):
         description="Why there is no summary, or why the model did not write it"
     )
     # With defaults: a data store that is not yet this version does not say them.
-    version: int = Field(1, description="1, and one more with each new version", examples=[1])
-    tags: dict[str, str] = Field(default_factory=dict, examples=[{"year": "2026"}])
+    version: int = Field(1, description="1, and one more with each new version")
+    tags: dict[str, str] = Field(default_factory=dict)
     deleted_at: Timestamp | None = Field(None, description="When it was deleted; null: it is not")
     summary_status: SummaryStatus = Field(
         SummaryStatus.COMPLETE,
@@ -57,6 +83,17 @@ class Recorded(Document):
 class UploadResponse(BaseModel):
     """Answer to an upload."""
 
+    model_config = ConfigDict(
+        json_schema_extra=_shown(
+            {
+                "message": "Document uploaded successfully",
+                "client_id": _CLIENT,
+                "document_id": 1,
+                "metadata": _DOCUMENT | {"tags": {}},
+            }
+        )
+    )
+
     message: str = "Document uploaded successfully"
     client_id: str
     document_id: int
@@ -67,7 +104,7 @@ class UploadResult(BaseModel):
     """What became of one file of several: its document, or the problem."""
 
     filename: str
-    status: int = Field(description="As if it had been sent alone", examples=[200])
+    status: int = Field(description="As if it had been sent alone")
     document: Document | None
     repeated: bool = Field(description="An earlier upload that is the same has made the document")
     problem: dict[str, Any] | None = Field(description="RFC 9457; null where the file is stored")
@@ -75,6 +112,36 @@ class UploadResult(BaseModel):
 
 class UploadResults(BaseModel):
     """Answer to several files, in their order."""
+
+    model_config = ConfigDict(
+        json_schema_extra=_shown(
+            {
+                "client_id": _CLIENT,
+                "results": [
+                    {
+                        "filename": "test_file.txt",
+                        "status": 200,
+                        "document": _DOCUMENT | {"tags": {}},
+                        "repeated": False,
+                        "problem": None,
+                    },
+                    {
+                        "filename": "empty.txt",
+                        "status": 422,
+                        "document": None,
+                        "repeated": False,
+                        "problem": {
+                            "type": "about:blank",
+                            "title": "Unprocessable Content",
+                            "status": 422,
+                            "detail": "The file is empty.",
+                            "correlation_id": "246e400f-b2e9-4944-89f9-2184a195e531",
+                        },
+                    },
+                ],
+            }
+        )
+    )
 
     client_id: str
     results: list[UploadResult]
@@ -176,6 +243,8 @@ class WhichVersion(BaseModel):
 class DocumentList(BaseModel):
     """A page of documents; `next` is the cursor of the page that follows, null where none does."""
 
+    model_config = ConfigDict(json_schema_extra=_shown({"documents": [_DOCUMENT], "next": _CURSOR}))
+
     documents: list[Document]
     next: str | None
 
@@ -185,12 +254,28 @@ class FoundDocument(BaseModel):
 
     document: Document
     rank: float
-    excerpt: str = Field(examples=["A quiet report about robins"])
-    highlights: list[tuple[int, int]] = Field(examples=[[[8, 14]]])
+    excerpt: str
+    highlights: list[tuple[int, int]]
 
 
 class FoundList(BaseModel):
     """A page of what was found, the best first; `next` as in a list."""
+
+    model_config = ConfigDict(
+        json_schema_extra=_shown(
+            {
+                "found": [
+                    {
+                        "document": _DOCUMENT,
+                        "rank": 0.0991,
+                        "excerpt": "The quick brown fox jumps over the lazy dog today.",
+                        "highlights": [[10, 15], [16, 19]],
+                    }
+                ],
+                "next": None,
+            }
+        )
+    )
 
     found: list[FoundDocument]
     next: str | None
@@ -198,5 +283,7 @@ class FoundList(BaseModel):
 
 class Versions(BaseModel):
     """What a document is and was, the newest first."""
+
+    model_config = ConfigDict(json_schema_extra=_shown({"versions": [_DOCUMENT | {"version": 2}, _DOCUMENT]}))
 
     versions: list[Document]

@@ -3,11 +3,20 @@
 from typing import Any, Final
 
 import pytest
-from pydantic import SecretStr
+from pydantic import BaseModel, SecretStr
 
 from data_store.app import create_app as create_data_store
 from data_store.settings import DataStoreSettings
 from document_api.app import create_app as create_document_api
+from document_api.documents.schemas import (
+    Document,
+    DocumentList,
+    FoundList,
+    TagChange,
+    UploadResponse,
+    UploadResults,
+    Versions,
+)
 from document_api.settings import DocumentApiSettings
 from tests.telemetry_spy import TelemetrySpy
 
@@ -62,3 +71,33 @@ def test_where_nobody_is_asked_for_a_credential_the_document_asks_for_none(docum
     assert not [
         path for methods in document["paths"].values() for path in methods.values() if "security" in path
     ]
+
+
+@pytest.mark.parametrize(
+    "model", [Document, UploadResponse, UploadResults, DocumentList, FoundList, Versions, TagChange]
+)
+def test_what_clients_send_and_get_has_an_example_that_is_right(model: type[BaseModel]) -> None:
+    """It has every field, and is what the model takes and gives."""
+    schema = model.model_json_schema()
+    examples = schema.get("examples") or [
+        {name: field["examples"][0] for name, field in schema["properties"].items()}
+    ]
+    for example in examples:
+        assert model.model_validate(example).model_dump(mode="json") == example
+
+
+def test_every_answer_with_documents_is_one_of_those_with_an_example(telemetry: TelemetrySpy) -> None:
+    """No other model is answered by the routes of clients' documents."""
+    openapi = create_document_api(DocumentApiSettings(), telemetry.telemetry).openapi()
+    answered = {
+        content["schema"]["$ref"].rpartition("/")[2]
+        for path, methods in openapi["paths"].items()
+        if path.startswith("/clients/")
+        for operation in methods.values()
+        for status, answer in operation["responses"].items()
+        for kind, content in answer.get("content", {}).items()
+        if status < "300" and kind == "application/json"
+    }
+    assert answered == {
+        *("Document", "UploadResponse", "UploadResults", "DocumentList", "FoundList", "Versions"),
+    }
