@@ -134,7 +134,7 @@ class UploadResults(BaseModel):
                             "type": "about:blank",
                             "title": "Unprocessable Content",
                             "status": 422,
-                            "detail": "The file is empty.",
+                            "detail": "The file is empty; send one multipart/form-data part named 'file' with a file name and at least one byte.",
                             "correlation_id": "246e400f-b2e9-4944-89f9-2184a195e531",
                         },
                     },
