@@ -87,7 +87,11 @@ PARTS: Mapping[str, tuple[Place, ...]] = {
         Place("aiosignal/"),
     ),
     "multipart": (Place("document_api/documents/multipart.py"), Place("python_multipart/")),
-    "file": (Place("document_api/documents/storage.py"),),
+    "file": (
+        Place("document_api/documents/storage.py"),
+        Place("document_api/documents/incoming.py"),
+        Place("document_api/documents/folder.py"),
+    ),
     "summary": (Place("document_api/summaries/"), Place("lede/")),
     "own code": (Place("document_api/"), Place("data_store/")),
 }

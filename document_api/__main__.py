@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from document_api.documents.shelves import StoreRefusedError, storage_of
+from document_api.documents.shelf import StoreRefusedError
+from document_api.documents.storage import storage_of
 from document_api.http import tls_context
 from document_api.settings import DocumentApiSettings
 from observability.service import fail, load_settings, serve

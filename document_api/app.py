@@ -16,7 +16,7 @@ from document_api.documents.bulk import BulkUpload
 from document_api.documents.later import LaterSummaries
 from document_api.documents.library import Library
 from document_api.documents.service import DocumentService
-from document_api.documents.shelves import storage_of
+from document_api.documents.storage import storage_of
 from document_api.documents.store_client import StoreClient
 from document_api.documents.summary_jobs import MAX_CLAIMED, SummaryJobs
 from document_api.documents.sweep import Sweeper, swept

@@ -13,7 +13,7 @@ from starlette.responses import FileResponse, MalformedRangeHeader, RangeNotSati
 from starlette.types import Message, Receive, Scope, Send
 
 from document_api.documents.schemas import Recorded
-from document_api.documents.storage import Content, Readable
+from document_api.documents.shelf import Content, Readable
 from observability.admission import set_aside
 from observability.problems import problem_response
 

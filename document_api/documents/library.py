@@ -18,7 +18,8 @@ from document_api.documents.schemas import (
     TagChange,
     Versions,
 )
-from document_api.documents.storage import Content, FileStorage
+from document_api.documents.shelf import Content
+from document_api.documents.storage import FileStorage
 from document_api.documents.store_client import StoreClient
 from document_api.identity.limits import TenantLimits, Work
 from document_api.labels import BoundedLabel, media_type_label

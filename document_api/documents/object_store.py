@@ -16,8 +16,7 @@ from obstore.exceptions import BaseError
 from obstore.store import S3Store
 from pydantic import HttpUrl, SecretStr
 
-from document_api.documents.shelves import StoreRefusedError
-from document_api.documents.storage import Content
+from document_api.documents.shelf import Content, StoreRefusedError
 from observability.signals import StorageBackend
 
 if TYPE_CHECKING:

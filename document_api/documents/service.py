@@ -7,10 +7,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from access.audit import Action, audited
+from document_api.documents.incoming import IncomingFile
 from document_api.documents.multipart import MultipartFile, OneOfSeveral
 from document_api.documents.sameness import Sameness
 from document_api.documents.schemas import Document, NewDocument, Recorded, SummaryLater, When
-from document_api.documents.storage import FileStorage, IncomingFile
+from document_api.documents.storage import FileStorage
 from document_api.documents.store_client import Created, OutcomeUnknown, OverALimit, StoreClient
 from document_api.identity.limits import TenantLimits, Work
 from document_api.labels import BoundedLabel, media_type_label

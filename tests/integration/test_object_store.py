@@ -11,8 +11,9 @@ from typing import Final
 import httpx
 import pytest
 
-from document_api.documents.shelves import StoreRefusedError, storage_of
-from document_api.documents.storage import FileStorage, IncomingFile
+from document_api.documents.incoming import IncomingFile
+from document_api.documents.shelf import StoreRefusedError
+from document_api.documents.storage import FileStorage, storage_of
 from document_api.settings import DocumentApiSettings
 from observability import Unavailable
 from observability.signals import Span

@@ -106,7 +106,7 @@ def test_a_profile_is_read_by_thread() -> None:
         "thread (11): MainThread;Server.run (uvicorn/server.py:86) 7",
         "thread (11): MainThread;Server.run (uvicorn/server.py:86);send (aiohttp/client.py:1) 3",
         "thread (12): otlp-batches;Thread.run (threading.py:982) 2",
-        "thread (13): AnyIO worker thread;run (anyio/x.py:1);save (document_api/documents/storage.py:1) 4",
+        "thread (13): AnyIO worker thread;run (anyio/x.py:1);save (document_api/documents/incoming.py:1) 4",
     )
 
     assert read("\n".join(lines)) == {
@@ -124,7 +124,7 @@ def test_a_threads_samples_share_what_it_used_of_the_cpu() -> None:
         read(
             "thread (1): MainThread;run (uvicorn/server.py:1) 30\n"
             "thread (1): MainThread;run (aiohttp/client.py:1) 10\n"
-            "thread (2): worker;save (document_api/documents/storage.py:1) 400"
+            "thread (2): worker;save (document_api/documents/incoming.py:1) 400"
         ),
         {1: 0.8, 2: 0.1, 3: 0.1},
     )

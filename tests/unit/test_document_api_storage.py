@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from document_api.documents import storage as module
-from document_api.documents.storage import FileStorage, IncomingFile, StorageFull, folder_of
+from document_api.documents import folder
+from document_api.documents.incoming import IncomingFile, StorageFull
+from document_api.documents.storage import FileStorage, folder_of
 from observability import Problem, Unavailable
 
 BIG = b"0123456789abcdef" * 200_000  # more than the buffer: some of it is written before the end
@@ -214,7 +215,7 @@ class Gate:
 
 @pytest.mark.parametrize(
     ("target", "name"),
-    [(os, "fsync"), (module, "_make_folder"), (Path, "hardlink_to"), (module, "_sync_folder")],
+    [(os, "fsync"), (folder, "_make_folder"), (Path, "hardlink_to"), (folder, "_sync_folder")],
 )
 async def test_a_task_cancelled_while_its_thread_saves_leaves_nothing(
     storage: FileStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: Any, name: str
@@ -285,7 +286,7 @@ async def test_a_clients_first_document_makes_its_folder_durable(
 ) -> None:
     """A name lives in its folder, and the folder's name in the one above."""
     synced: list[str] = []
-    monkeypatch.setattr(module, "_sync_folder", lambda folder: synced.append(folder.name))
+    monkeypatch.setattr(folder, "_sync_folder", lambda path: synced.append(path.name))
 
     await kept(storage, b"x")
     await kept(storage, b"y")
