@@ -80,12 +80,13 @@ function storyOf({ found, waiting_for: waiting, story }, still) {
   if (still) parts.push(element("p", { class: "hint", role: "status" }, `Still on its way: ${waiting.join("; ")}.`));
   if (!found) return still ? parts : [...parts, element("p", { class: "problem" }, `Nobody knows this request. ${story.gaps.join("; ")}.`)];
   const rows = [...edgeRows(story), ...story.spans.map(spanRow)];
-  const end = Math.max(...rows.map((row) => row.offset + row.duration), 0.001);
   const begin = Math.min(...rows.map((row) => row.offset), 0);
   return [
     ...parts,
     verdict(story, rows),
-    element("div", { class: "beside" }, waterfall(rows, begin, end), logLines(story, begin)),
+    element("div", { class: "beside" },
+      element("div", {}, chapters(rows).map((chapter, number) => waterfall(chapter, number ? "Afterwards" : "Spans"))),
+      logLines(story, begin)),
     statements(story),
     metricPoints(story),
     linksOf(story),
@@ -131,7 +132,22 @@ function verdict(story, rows) {
     element("strong", { class: trouble.length ? "failed" : "good" }, trouble.length ? `✕ ${trouble.join(", ")}` : "✓ no errors"));
 }
 
-function waterfall(rows, begin, end) {
+// What is done after the request, a later summary say, has a scale of its own: beside minutes of waiting nothing of it could be seen.
+function chapters(rows) {
+  const found = [];
+  let end = -Infinity;
+  for (const row of rows) {
+    const isLater = row.depth === 1 && row.offset > end && found.at(-1).some((each) => each.depth);
+    if (!found.length || isLater) found.push([]);
+    found.at(-1).push(row);
+    end = Math.max(end, row.offset + row.duration);
+  }
+  return found;
+}
+
+function waterfall(rows, title) {
+  const begin = Math.min(...rows.map((row) => row.offset));
+  const end = Math.max(...rows.map((row) => row.offset + row.duration), begin + 0.001);
   const share = (value) => (1000 * value) / (end - begin);
   const items = rows.map((row) => {
     const x = share(row.offset - begin);
@@ -146,7 +162,7 @@ function waterfall(rows, begin, end) {
       attributesOf(row));
   });
   return element("section", { class: "panel" },
-    element("h3", {}, "Spans"), legend(rows), element("div", { class: "waterfall" }, items));
+    element("h3", {}, title), legend(rows), element("div", { class: "waterfall" }, items));
 }
 
 function legend(rows) {

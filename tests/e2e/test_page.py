@@ -54,6 +54,27 @@ def test_an_upload_is_followed_to_its_story(visited: Visit) -> None:
     expect(page.locator(".span[open] dl")).to_contain_text("db.operation.name")
 
 
+def test_what_was_done_after_the_request_has_a_scale_of_its_own(visited: Visit, stack: RunningStack) -> None:
+    """A summary that its upload did not wait for, under the same ID."""
+    answer = httpx.put(
+        f"{stack.endpoints['nginx']}/clients/{CLIENT}/upload-document?summary=async",
+        files={"file": ("later.txt", TEXT, "text/plain")},
+    )
+    page = visited.page
+    page.goto(f"/#requests/{answer.headers['X-Correlation-ID']}")
+    afterwards = page.locator(".panel").filter(has=page.get_by_role("heading", name="Afterwards"))
+
+    def shown() -> bool:
+        page.reload()
+        expect(page.locator(".waterfall").first).to_be_visible()
+        return afterwards.is_visible()
+
+    eventually(shown, "the later trace is told", seconds=20)
+    expect(afterwards).to_contain_text("summarize_later")
+    widest = afterwards.locator(".bar rect").first
+    assert float(widest.get_attribute("width") or 0) > 500  # of a thousand
+
+
 def test_a_failed_upload_says_why_and_is_found_among_the_failed(visited: Visit) -> None:
     """The answer's own words, a link to its story, and a row in the list."""
     page = visited.page
