@@ -133,7 +133,7 @@ function versionsOf(id, document, signal, uploads, become) {
   const place = element("div");
   const input = element("input", { type: "file", class: "unseen", "aria-label": `New version of ${document.filename}` });
   input.addEventListener("change", () => {
-    uploadVersion(document, input.files[0], uploads, become);
+    uploadVersion(document, input.files[0], uploads, ([stored]) => become(stored));
     input.value = "";
   });
   const show = () => fill(place, signal, async () => {

@@ -14,7 +14,7 @@ export function showDocuments(main, _rest, signal) {
   main.append(
     element("h1", {}, "Documents"),
     whose(reload),
-    dropZone((files) => uploadDocuments(files, uploads, reload)),
+    dropZone((files) => uploadDocuments(files, uploads, (stored) => addTo(list, stored, state))),
     uploads,
     filters(state, reload),
     list,
@@ -71,6 +71,15 @@ function filters(state, reload) {
   return element("form", { class: "row", role: "search", onsubmit: search },
     element("label", { for: "words" }, "Search"), words, element("button", {}, "Find"),
     element("label", { class: "check" }, deleted, "Deleted ones"));
+}
+
+// The newest stand first; nothing else of the list changes, for somebody may be about to change a tag in it.
+function addTo(place, stored, state) {
+  const list = place.querySelector(".documents");
+  if (!list || place.hasAttribute("aria-busy") || state.words || state.deleted) return state.reload();
+  const id = client.get();
+  const own = stored.filter((document) => document.client_id === id).reverse();
+  list.prepend(...own.map((document) => card(id, { document }, { ...state })));
 }
 
 function showList(place, state) {

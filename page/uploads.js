@@ -81,7 +81,7 @@ async function sendAll(id, entries, send, done, tries = 1) {
   const stored = found.filter(({ document }) => document);
   if (stored.length) {
     announce(stored.length === 1 ? `${stored[0].document.filename} is stored` : `${stored.length} documents are stored`);
-    done(stored.at(-1).document);
+    done(stored.map(({ document }) => document));
   }
   if (over || !again.length) return;
   await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));

@@ -37,6 +37,7 @@ def main(url: str, client: str = "acme") -> None:
 def change(page: Page) -> None:
     """Give the newest document a tag and a version, and show both."""
     newest = page.get_by_role("list", name="Documents").get_by_role("listitem").first
+    expect(newest.get_by_role("heading")).to_have_text("harbour.txt")
     newest.get_by_text("Tags").click()
     newest.get_by_label("Name").fill("year")
     newest.get_by_label("Value").fill("2026")

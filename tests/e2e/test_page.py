@@ -164,6 +164,7 @@ def test_everybody_can_use_it(chromium: Browser, stack: RunningStack, look: str)
         choose_client(page, CLIENT)
         upload(page, f"{look}.txt", content=TEXT)
         newest = page.get_by_role("list", name="Documents").get_by_role("listitem").first
+        expect(newest.get_by_role("heading")).to_have_text(f"{look}.txt")
         newest.get_by_text("Tags").click()
         newest.get_by_text("Versions").click()
         expect(newest.get_by_role("button", name="Download version 1")).to_be_visible()

@@ -141,6 +141,22 @@ def set_tag(page: Page, name: str, value: str) -> None:
     page.get_by_label("Value").press("Enter")
 
 
+def test_an_upload_disturbs_nobody_who_is_changing_something(visited: Visit) -> None:
+    """What is new comes on top; what is half written stays."""
+    page = visited.page
+    choose_client(page, "page-midst")
+    upload(page, "fjord.txt", content=CONTENT)
+    listed = documents(page)
+    listed.get_by_text("Tags").click()
+    page.get_by_label("Name").fill("half")
+    upload(page, "hill.txt", "sea.txt", content=CONTENT)
+    expect(listed.get_by_role("heading")).to_have_text(["sea.txt", "hill.txt", "fjord.txt"])
+    expect(listed.get_by_label("Name").last).to_have_value("half")
+    page.get_by_role("button", name="Show").click()
+    expect(listed.locator("details[open]")).to_have_count(0)
+    expect(listed.get_by_role("heading")).to_have_text(["sea.txt", "hill.txt", "fjord.txt"])
+
+
 def test_tags_are_set_changed_and_removed(visited: Visit, stack: RunningStack, http: httpx.Client) -> None:
     """In the document's place, by keyboard alone; what the service refuses is said there."""
     page = visited.page
