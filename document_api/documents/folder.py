@@ -36,6 +36,13 @@ class Folder:
             # The temporary name is older: it is on the disk as well, or a power cut would leave bytes nobody looks after.
             _sync_folder(path.parent)
 
+    def replace(self, key: str, temporary: Path, *, saved_as: str) -> None:  # noqa: ARG002  the shelf's way
+        """Let a saved file have the other name instead of its own; both are of the same client, in one folder."""
+        path = self._root / key
+        (self._root / saved_as).replace(path)
+        if self._synced:
+            _sync_folder(path.parent)
+
     def may_have(self, temporary: Path) -> bool:
         """Tell whether a file has its final name already."""
         return temporary.stat().st_nlink > 1

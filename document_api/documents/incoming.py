@@ -197,9 +197,7 @@ class IncomingFile:
         self._shelf.put(self.key, self.path)
 
     def _replace(self, key: str) -> None:
-        self._shelf.remove(key)
-        with suppress(FileExistsError):  # by another upload of the same bytes
-            self._shelf.put(key, self.path)
+        self._shelf.replace(key, self.path, saved_as=self.key)
 
     def _close(self) -> None:
         descriptor, self._descriptor = self._descriptor, None

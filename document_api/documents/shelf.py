@@ -47,6 +47,9 @@ class Shelf(Protocol):
     def put(self, key: str, temporary: Path) -> None:
         """Keep a whole file, so that it outlives this process; nobody sees half of it."""
 
+    def replace(self, key: str, temporary: Path, *, saved_as: str) -> None:
+        """Keep a file that is saved already in the place of what is under another key, in one step: at no time is nothing there."""
+
     def may_have(self, temporary: Path) -> bool:
         """Tell whether `put` was begun with a file."""
 

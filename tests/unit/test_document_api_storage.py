@@ -419,3 +419,27 @@ def test_the_space_is_that_of_the_folders_file_system(tmp_path: Path) -> None:
 def test_a_folder_that_has_vanished_has_no_space(tmp_path: Path) -> None:
     """It must not keep the other metrics from being collected."""
     assert FileStorage(tmp_path / "gone").space() == []
+
+
+async def test_lost_bytes_that_another_upload_brought_back_outlive_one_that_fails(
+    storage: FileStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both found them lost; the first was answered that they are there."""
+
+    def fails(_path: Path, _target: Path) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    lost = await kept(storage, b"x")
+    place(tmp_path, lost).unlink()
+    async with storage.receive("acme") as first, storage.receive("acme") as second:
+        for file in (first, second):
+            await file.write(b"x")
+            await file.save()
+        assert await storage.mend(lost.key, first)
+        for name in ("hardlink_to", "replace"):
+            monkeypatch.setattr(Path, name, fails)
+        with pytest.raises(Unavailable):
+            await second.replace(lost.key)
+
+    assert place(tmp_path, lost).read_bytes() == b"x"
+    assert files(tmp_path) == [place(tmp_path, lost)]
