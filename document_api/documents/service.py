@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from anyio.to_thread import run_sync
+
 from access.audit import Action, audited
 from document_api.documents.incoming import IncomingFile
 from document_api.documents.multipart import MultipartFile, OneOfSeveral
@@ -195,12 +197,26 @@ class DocumentService:
     async def _give_way(self, file: IncomingFile, document: Recorded) -> None:
         """Leave the bytes to those that the client has stored before; where these are lost, they take their place."""
         # What a repeated upload has made may have become another since.
-        if document.sha256 == file.sha256 and await self._storage.mend(document.storage_key, file):
+        if document.sha256 == file.sha256 and await self._brought_back(document.storage_key, file):
             logger.warning(
                 "Lost bytes of a document are there again",
                 extra={"context_data": {"document_id": document.id}},
             )
         file.drop()
+
+    async def _brought_back(self, key: str, file: IncomingFile) -> bool:
+        """Put lost bytes where they were, and tell whether they are there again; raises OutcomeUnknown."""
+        try:
+            if not await self._storage.mend(key, file):
+                return False
+            if await self._store.known_storage_keys([key]):
+                return True
+            await run_sync(self._storage.remove, key)  # purged meanwhile: nobody else would remove them
+        except (OSError, Problem) as error:
+            raise OutcomeUnknown(
+                "The document is recorded, but its bytes are lost or cannot be looked for: send it again to bring them back."
+            ) from error
+        return False
 
     def _report(self, created: Created, seconds: float) -> None:
         document = created.document

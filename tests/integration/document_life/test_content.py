@@ -9,8 +9,8 @@ import httpx
 import pytest
 
 from observability.signals import DOCUMENTS_DOWNLOADED
-from tests.integration.document_life.conftest import DOCUMENTS, new_version, put
-from tests.integration.test_document_api_http import files
+from tests.integration.document_life.conftest import DOCUMENTS, listed, new_version, put
+from tests.integration.test_document_api_http import files, upload
 from tests.records import assert_problem
 from tests.telemetry_spy import TelemetrySpy
 
@@ -108,6 +108,20 @@ class TestContent:
         (file,) = files(tmp_path)
         file.unlink() if harm == "gone" else file.write_bytes(b"half")
         assert "backup" in assert_problem(api.get(path), 500)["detail"]
+
+    def test_bytes_that_cannot_be_brought_back_are_told_with_their_record(
+        self, api: httpx.Client, path: str, tmp_path: Path
+    ) -> None:
+        """504: the second document is recorded. Once they can be, sending it again does it."""
+        (file,) = files(tmp_path)
+        file.unlink()
+        file.mkdir()  # nothing can take its place
+        problem = assert_problem(upload(api, self.CONTENT), 504)
+        assert problem["detail"].startswith("The document is recorded, but its bytes")
+        assert len(listed(api)) == 2
+        file.rmdir()
+        put(api, "a.bin", self.CONTENT)
+        assert api.get(path).content == self.CONTENT
 
     def test_a_deleted_document_and_another_clients_have_none(self, api: httpx.Client, path: str) -> None:
         """404."""

@@ -1,13 +1,16 @@
 """Documents are deleted, restored and purged; bytes go last."""
 
+import asyncio
 import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
 from data_store.backup.database import bytes_kept
+from document_api.documents.incoming import IncomingFile
 from observability.signals import CONTENTS_REMOVED, DOCUMENT_CHANGES, REMOVED_STORAGE_KEYS_ROUTE, Span
 from tests.integration.conftest import PostgreSQL, data_store_on
 from tests.integration.document_life.conftest import DOCUMENTS, listed, new_version, put, sweeping
@@ -131,3 +134,34 @@ class TestDelete:
                     api.delete(f"{DOCUMENTS}/{document}").raise_for_status()
                     api.post(f"{DOCUMENTS}/{document}/purge").raise_for_status()
                 eventually(lambda: files(tmp_path) == [], "all bytes are gone")
+
+    def test_bytes_that_are_purged_while_they_are_brought_back_are_gone(
+        self,
+        data_store: httpx.Client,
+        tmp_path: Path,
+        telemetry: TelemetrySpy,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """The repeated upload had found its document, and that its bytes are lost."""
+        repeated: dict[str, Any] = {
+            "files": {"file": ("a.txt", b"x", "text/plain")},
+            "headers": {"Idempotency-Key": "one"},
+        }
+        replace = IncomingFile.replace
+
+        def purge() -> None:
+            api.delete(f"{DOCUMENTS}/{number}").raise_for_status()
+            api.post(f"{DOCUMENTS}/{number}/purge").raise_for_status()
+            eventually(lambda: telemetry.series(CONTENTS_REMOVED) == {(): 1}, "it is swept")
+
+        async def replaced_late(file: IncomingFile, key: str) -> None:
+            await asyncio.to_thread(purge)
+            await replace(file, key)
+
+        with sweeping(str(data_store.base_url), tmp_path, telemetry) as api:
+            path = "/clients/acme/upload-document"
+            number = api.put(path, **repeated).raise_for_status().json()["document_id"]
+            files(tmp_path)[0].unlink()
+            monkeypatch.setattr(IncomingFile, "replace", replaced_late)
+            assert api.put(path, **repeated).json()["document_id"] == number
+            assert files(tmp_path) == []
