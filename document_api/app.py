@@ -36,6 +36,7 @@ from document_api.summaries import Summarizer
 from document_api.summaries.extractive import offline_summarizer
 from document_api.summaries.writer import SummaryWriter
 from document_api.text.reader import TextReader
+from document_api.turns import Turns
 from observability import (
     Admission,
     Identity,
@@ -220,14 +221,17 @@ def _later(
 ) -> LaterSummaries:
     # Long enough for the model and for the data store.
     kept_seconds = settings.llm_async_timeout_seconds + 2 * settings.data_store_deadline_seconds
-    # The other calls to the model are for those who wait.
-    most = min(MAX_CLAIMED, max(1, settings.llm_concurrency // 2))
-    jobs = SummaryJobs(store, kept_seconds=kept_seconds, most=most)
     return LaterSummaries(
-        *(jobs, summaries, telemetry),
+        *(SummaryJobs(store, kept_seconds=kept_seconds), summaries, telemetry),
+        at_once=min(MAX_CLAIMED, _later_share(settings)),
         attempts=settings.summary_attempts,
         every_seconds=settings.summary_queue_seconds,
     )
+
+
+def _later_share(settings: DocumentApiSettings) -> int:
+    """Return how many calls to the model may be for summaries that nobody waits for."""
+    return max(1, settings.llm_concurrency // 2)
 
 
 @asynccontextmanager
@@ -260,26 +264,24 @@ async def _summarizers(
     base_url = str(settings.llm_base_url)
     deadlines = (settings.llm_timeout_seconds, settings.llm_async_timeout_seconds)
     async with client_of(base_url, settings.llm_api_key, timeout_seconds=max(deadlines)) as client:
-        chat = Chat(
-            client,
-            ChatTelemetry(
-                telemetry,
-                model=settings.llm_model,
-                base_url=base_url,
-                content=settings.otel_instrumentation_genai_capture_message_content,
-            ),
-            max_output_tokens=settings.llm_max_output_tokens,
-            at_once=settings.llm_concurrency,
+        recorded = ChatTelemetry(
+            telemetry,
+            model=settings.llm_model,
+            base_url=base_url,
+            content=settings.otel_instrumentation_genai_capture_message_content,
         )
+        turns = Turns(settings.llm_concurrency)
         at_upload, afterwards = (
             LlmSummarizer(
-                chat,
+                Chat(client, recorded, max_output_tokens=settings.llm_max_output_tokens, turns=allowed),
                 max_chars=settings.summary_max_chars,
                 max_input_tokens=settings.llm_max_input_tokens,
                 max_calls=settings.llm_max_calls,
                 deadline_seconds=seconds,
                 fallback=offline,
             )
-            for seconds in deadlines
+            for seconds, allowed in zip(
+                deadlines, ((turns,), (Turns(_later_share(settings), bounded=False), turns)), strict=True
+            )
         )
         yield at_upload, afterwards

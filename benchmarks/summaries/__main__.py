@@ -21,6 +21,7 @@ from document_api.summaries.chat import Chat, client_of
 from document_api.summaries.extractive import offline_summarizer
 from document_api.summaries.genai import ChatTelemetry
 from document_api.summaries.llm import LlmSummarizer
+from document_api.turns import Turns
 from local_stack.settings import Settings
 from observability.telemetry import Identity, configure
 
@@ -58,7 +59,9 @@ async def _evaluated(url: str, name: str, seconds: float) -> list[Result]:
     telemetry = configure(Identity("benchmarks", "1", "summaries", "benchmark"), log_level="ERROR", workers=1)
     async with client_of(url, settings.llm_api_key, timeout_seconds=seconds) as client:
         chat_telemetry = ChatTelemetry(telemetry, model=name, base_url=url, content=MessageContent.NO_CONTENT)
-        chat = Chat(client, chat_telemetry, max_output_tokens=settings.llm_max_output_tokens, at_once=1)
+        chat = Chat(
+            client, chat_telemetry, max_output_tokens=settings.llm_max_output_tokens, turns=[Turns(1)]
+        )
         by_model = LlmSummarizer(
             chat,
             max_chars=settings.summary_max_chars,

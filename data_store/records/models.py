@@ -213,6 +213,7 @@ summary_jobs: Final = Table(
     PrimaryKeyConstraint("client_id", "document_id", "version"),
     _of_a_document(),
     Index("ix_summary_jobs_due_at", "due_at"),
+    Index("ix_summary_jobs_line", "client_id", "due_at", "document_id", "version"),
 )
 
 # Bytes that no document has any more, until they are removed from the storage.

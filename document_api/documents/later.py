@@ -18,6 +18,8 @@ logger = logging.getLogger(__name__)
 
 # So that clocks which differ a little do not make anybody come too early.
 _SLACK_SECONDS: Final = 0.1
+# How long a model that is left alone is given no more jobs: taking them would only spend their attempts.
+_ALONE_SECONDS: Final = 30.0
 
 
 class LaterSummaries:
@@ -29,15 +31,20 @@ class LaterSummaries:
         summaries: SummaryWriter,
         telemetry: Telemetry,
         *,
+        at_once: int,
         attempts: int,
         every_seconds: float,
     ) -> None:
         self._jobs = jobs
         self._summaries = summaries
         self._telemetry = telemetry
+        self._free = at_once
         self._attempts = attempts
         self._every_seconds = every_seconds
         self._wanted = asyncio.Event()
+        self._is_more_due = False
+        self._alone_until = 0.0
+        self._alarm: asyncio.TimerHandle | None = None
 
     def wake(self) -> None:
         """Say that there is something to do."""
@@ -50,80 +57,98 @@ class LaterSummaries:
             yield
 
     async def _again_and_again(self) -> None:
-        pause = self._every_seconds
-        while True:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(pause):
-                    await self._wanted.wait()
-            self._wanted.clear()
-            try:
-                pause = min(self._every_seconds, await self._work() + _SLACK_SECONDS)
-            except Exception:
-                logger.exception("Summaries cannot be written now")
-                pause = self._every_seconds
+        async with asyncio.TaskGroup() as group:
+            while True:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(self._every_seconds):
+                        await self._wanted.wait()
+                self._wanted.clear()
+                try:
+                    await self._begin(group)
+                except Exception:
+                    logger.exception("Summaries cannot be written now")
 
-    async def _work(self) -> float:
-        """Do all that is due, and return in how many seconds there is more."""
+    async def _begin(self, group: asyncio.TaskGroup) -> None:
+        """Begin with as many jobs as are due and may be worked on beside those that are."""
         clock = asyncio.get_running_loop().time
-        more = clock() + self._every_seconds
-        while True:
-            began = clock()
-            claimed = await self._claimed()
+        self._is_more_due = True
+        if clock() < self._alone_until:
+            self._wake_at(self._alone_until)
+            return
+        while self._free:
+            asked, began = self._free, clock()
+            claimed = await self._claimed(asked)
             if claimed is None:
-                break
-            async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(self._tried(job)) for job in claimed.jobs]
-            seconds = (*(task.result() for task in tasks), claimed.next_seconds)
-            more = min(more, *(began + each for each in seconds if each is not None), more)
-            if len(claimed.jobs) < self._jobs.most:
-                break
-        return max(0.0, more - clock())
+                return
+            for job in claimed.jobs:
+                self._free -= 1
+                group.create_task(self._work_on(job, began))
+            if claimed.next_seconds is not None:
+                self._wake_at(began + claimed.next_seconds)
+            if len(claimed.jobs) < asked:
+                self._is_more_due = False
+                return
 
-    async def _claimed(self) -> Claimed | None:
+    async def _work_on(self, job: SummaryJob, began: float) -> None:
+        is_done = await self._tried(job)
+        self._free += 1
+        if not is_done:
+            self._wake_at(began + job.lasts_seconds)
+        if self._is_more_due:
+            self.wake()
+
+    def _wake_at(self, when: float) -> None:
+        """Look again then, at the latest; each look tells when the next one is due."""
+        loop = asyncio.get_running_loop()
+        if self._alarm is not None:
+            if loop.time() < self._alarm.when() <= when + _SLACK_SECONDS:
+                return
+            self._alarm.cancel()
+        self._alarm = loop.call_at(when + _SLACK_SECONDS, self.wake)
+
+    async def _claimed(self, most: int) -> Claimed | None:
         """Take jobs, under an ID of its own; None where that cannot be done now."""
         enter_request(RequestContext(accept_correlation_id(None)))
         try:
             with self._telemetry.step(Span.CLAIM_SUMMARIES, outcome=True) as step:
-                claimed = await self._jobs.claim()
+                claimed = await self._jobs.claim(most)
                 step.set(Attribute.SUMMARY_JOBS, len(claimed.jobs))
         except Problem as error:
             logger.warning("Summaries cannot be written now: %s", error)
             return None
         return claimed
 
-    async def _tried(self, job: SummaryJob) -> float | None:
-        """Work on a job as a part of its upload's request; return when it is to be tried again, None where it is done."""
+    async def _tried(self, job: SummaryJob) -> bool:
+        """Work on a job as a part of its upload's request, and return whether it is done."""
         enter_request(RequestContext(accept_correlation_id(job.correlation_id), client_id=job.client_id))
         try:
-            done = await self._summarize(job)
+            return await self._summarize(job)
         except Problem as error:
             logger.warning("The summary could not be stored: %s", error)
-            done = False
         except Exception:
             logger.exception("The summary could not be written")
-            done = False
-        return None if done else job.lasts_seconds
+        return False
 
     async def _summarize(self, job: SummaryJob) -> bool:
-        """Return whether a job is done; the last attempt takes whatever summary there is."""
+        """Return whether a job is done; the last attempt takes whatever summary there is, if the model was asked."""
         with self._telemetry.step(Span.SUMMARIZE_LATER, outcome=True) as step:
             step.set(Attribute.DOCUMENT_ID, job.document_id)
             step.set(Attribute.SUMMARY_ATTEMPT, job.attempt)
             if job.traceparent is not None:
                 step.link(job.traceparent)
             summary = await self._summaries.write(job.content)
-            if summary.again and job.attempt < self._attempts:
+            if not summary.asked:
+                self._alone_until = asyncio.get_running_loop().time() + _ALONE_SECONDS
+            if summary.again and (job.attempt < self._attempts or not summary.asked):
                 self._report(job, summary, LaterSummary.POSTPONED, job.lasts_seconds)
                 return False
             with self._telemetry.step(Span.STORE_SUMMARY):
                 written = await self._jobs.write(job, summary)
+            waited = job.waited_seconds + step.elapsed()
             if written:
                 self._summaries.count(summary)
-                self._telemetry.metrics.later_summary_delay(job.waited_seconds + step.elapsed())
-            self._report(
-                *(job, summary, LaterSummary.WRITTEN if written else LaterSummary.GONE),
-                job.waited_seconds + step.elapsed(),
-            )
+                self._telemetry.metrics.later_summary_delay(waited)
+            self._report(job, summary, LaterSummary.WRITTEN if written else LaterSummary.GONE, waited)
         return True
 
     def _report(self, job: SummaryJob, summary: Summary, outcome: LaterSummary, seconds: float) -> None:

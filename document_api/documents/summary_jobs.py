@@ -38,15 +38,15 @@ class Claimed(BaseModel):
 class SummaryJobs:
     """Takes jobs and ends them; raises what StoreClient raises."""
 
-    def __init__(self, store: StoreClient, *, kept_seconds: float, most: int) -> None:
-        self.most = most
+    def __init__(self, store: StoreClient, *, kept_seconds: float) -> None:
         self._store = store
-        self._claim = _Claim(kept_seconds=kept_seconds, most=most).model_dump_json().encode()
+        self._kept_seconds = kept_seconds
 
-    async def claim(self) -> Claimed:
-        """Take as many jobs as are worked on at once, of those that are due."""
+    async def claim(self, most: int) -> Claimed:
+        """Take as many jobs as this, at most MAX_CLAIMED, of those that are due."""
+        claim = _Claim(kept_seconds=self._kept_seconds, most=most)
         # Not repeatable: the first try may have taken jobs, which come again when their time is over.
-        answer = await self._store.send("POST", SUMMARY_JOBS_ROUTE, self._claim)
+        answer = await self._store.send("POST", SUMMARY_JOBS_ROUTE, claim.model_dump_json().encode())
         try:
             return Claimed.model_validate_json(answer.body)
         except ValueError as error:

@@ -36,12 +36,16 @@ class MessageContent(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """A summary, or why there is none; `reason` also says why a model's place was taken, `again` that it may write one later."""
+    """A summary, or why there is none; `reason` also says why a model's place was taken.
+
+    `again`: it may write one later. Not `asked`: it was left alone, since others got no answer.
+    """
 
     text: str | None
     source: SummarySource
     reason: str | None = None
     again: bool = False
+    asked: bool = True
 
 
 class Summarizer(Protocol):

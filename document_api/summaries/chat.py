@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -109,7 +109,7 @@ def client_of(base_url: str, key: SecretStr | None, *, timeout_seconds: float) -
 
 
 class Chat:
-    """Asks a model, so many questions at once; clients have turns."""
+    """Asks a model, so many questions at once as each of the `turns` allows; clients have turns."""
 
     def __init__(
         self,
@@ -117,12 +117,12 @@ class Chat:
         telemetry: ChatTelemetry,
         *,
         max_output_tokens: int,
-        at_once: int,
+        turns: Sequence[Turns],
     ) -> None:
         self._client = client
         self._telemetry = telemetry
         self._max_output_tokens = max_output_tokens
-        self._turns = Turns(at_once)
+        self._turns = turns
         self._budget = RetryBudget()
 
     async def ask(self, question: Question, ends: float) -> Answer:
@@ -134,11 +134,14 @@ class Chat:
     @asynccontextmanager
     async def _turn(self, ends: float) -> AsyncIterator[None]:
         """Wait for a turn that leaves time for an answer, and have it until the block ends."""
-        wait_seconds = ends - asyncio.get_running_loop().time() - _LEAST_SECONDS
+        clock = asyncio.get_running_loop().time
         async with AsyncExitStack() as stack:
             try:
-                turn = self._turns.turn(current_client() or "", wait_seconds=wait_seconds)
-                await stack.enter_async_context(turn)
+                for turns in self._turns:
+                    wait_seconds = ends - clock() - _LEAST_SECONDS
+                    await stack.enter_async_context(
+                        turns.turn(current_client() or "", wait_seconds=wait_seconds)
+                    )
             except (LineFullError, NoTurnError) as error:
                 raise ModelError(LlmFailure.BUSY, "busy") from error
             yield

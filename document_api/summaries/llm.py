@@ -66,7 +66,11 @@ class LlmSummarizer:
     async def _instead(self, text: str, failure: LlmFailure) -> Summary:
         logger.warning("The model wrote no summary", extra={"context_data": {"reason": failure}})
         summary = await self._fallback.summarize(text)
-        return Summary(summary.text, summary.source, failure, again=failure is not LlmFailure.DECLINED)
+        return Summary(
+            *(summary.text, summary.source, failure),
+            again=failure is not LlmFailure.DECLINED,
+            asked=failure is not LlmFailure.CIRCUIT_OPEN,
+        )
 
     async def _answer_for(self, text: str, ends: float) -> Answer:
         parts = parts_of(text, self._part_bytes, self._most_parts)

@@ -12,6 +12,7 @@ from document_api.summaries.chat import Chat, client_of
 from document_api.summaries.extractive import ExtractiveSummarizer
 from document_api.summaries.genai import ChatTelemetry
 from document_api.summaries.llm import LlmSummarizer
+from document_api.turns import Turns
 from tests.telemetry_spy import TelemetrySpy
 
 pytestmark = pytest.mark.skipif(
@@ -34,7 +35,7 @@ async def summary_by(
     async with client_of(url, None, timeout_seconds=SECONDS) as client:
         telemetry = ChatTelemetry(spy.telemetry, model=NAME, base_url=url, content=MessageContent.NO_CONTENT)
         summarizer = LlmSummarizer(
-            Chat(client, telemetry, max_output_tokens=max_output_tokens, at_once=1),
+            Chat(client, telemetry, max_output_tokens=max_output_tokens, turns=[Turns(1)]),
             max_chars=500,
             max_input_tokens=max_input_tokens,
             max_calls=8,

@@ -22,7 +22,9 @@ from observability.signals import (
     Span,
 )
 from tests.chat_model import completion
+from tests.integration.conftest import PostgreSQL
 from tests.integration.test_document_api_http import TEXT, document_api_on
+from tests.ports import free_port
 from tests.records import DOCUMENT, assert_problem
 from tests.telemetry_spy import TelemetrySpy
 from tests.waiting import eventually
@@ -46,15 +48,22 @@ class Model(Webhook):
     def __init__(self, failures: int = 0) -> None:
         super().__init__()
         self.failures = failures
-        self.asked = 0
+        self.asked = self.at_once = self.most_at_once = 0
         self.goes_on = threading.Event()
         self.goes_on.set()
+        self._counting = threading.Lock()
 
-    def take(self, _path: str, _content_type: str | None, _body: bytes) -> tuple[int, str, str]:
-        """Answer a chat."""
-        self.asked += 1
-        self.goes_on.wait(30)
-        failed = self.asked <= self.failures
+    def take(self, _path: str, _content_type: str | None, body: bytes) -> tuple[int, str, str]:
+        """Answer a chat; what has the word "hurry" in it does not wait."""
+        with self._counting:
+            self.asked += 1
+            failed = self.asked <= self.failures
+            self.at_once += 1
+            self.most_at_once = max(self.most_at_once, self.at_once)
+        if b"hurry" not in body:
+            self.goes_on.wait(30)
+        with self._counting:
+            self.at_once -= 1
         return 500 if failed else 200, "application/json", completion(SUMMARY)
 
 
@@ -244,6 +253,48 @@ class TestTelemetry:
         assert telemetry.series(LATER_SUMMARY_DELAY) == {(): 1}
 
 
+class TestWork:
+    """How much is done at once."""
+
+    def test_a_slow_job_holds_up_no_other(
+        self, data_store: httpx.Client, tmp_path: Path, telemetry: TelemetrySpy
+    ) -> None:
+        """What comes meanwhile is begun with, as far as there is room."""
+        settings = {"llm_concurrency": 4, "llm_async_timeout_seconds": 30, "summary_queue_seconds": 60}
+        with Model() as model, api_with(data_store, tmp_path, telemetry, model, **settings) as api:
+            model.goes_on.clear()
+            slow = put(api)
+            eventually(lambda: model.asked, "the model is asked")
+            summarised(api, put(api, b"Some words in a hurry.", client="other"))
+            assert api.get(f"{DOCUMENTS}/{slow['id']}").json()["summary_status"] == "pending"
+            model.goes_on.set()
+            summarised(api, slow)
+
+    def test_half_of_the_model_is_for_those_who_wait(
+        self, data_store: httpx.Client, tmp_path: Path, telemetry: TelemetrySpy
+    ) -> None:
+        """However many parts the documents have that nobody waits for."""
+        long = b" ".join(b"Sentence number %d says something of its own." % n for n in range(1000))
+        settings = {
+            "llm_concurrency": 4,
+            "llm_async_timeout_seconds": 30,
+            "llm_max_input_tokens": 4000,
+            "max_upload_bytes": 2 * len(long),
+        }
+        with Model() as model, api_with(data_store, tmp_path, telemetry, model, **settings) as api:
+            model.goes_on.clear()
+            documents = [put(api, long, client=client) for client in ("acme", "other")]
+            eventually(lambda: model.at_once == 2, "two questions are under way")
+            waited = api.put(
+                "/clients/third/upload-document", files={"file": ("a.txt", b"In a hurry.", "text/plain")}
+            )
+            assert waited.json()["metadata"]["summary_source"] == "llm"
+            model.goes_on.set()
+            for document in documents:
+                assert summarised(api, document)["summary_source"] == "llm"
+        assert model.most_at_once == 3
+
+
 class TestFailures:
     """What does not succeed comes again."""
 
@@ -279,6 +330,34 @@ class TestFailures:
             found = summarised(api, {"client_id": "acme", "id": number})
         assert found["summary_source"] == "extractive"
         assert telemetry.attributes(Span.SUMMARIZE_LATER)[Attribute.SUMMARY_ATTEMPT] == 2
+
+    def test_a_model_that_is_left_alone_costs_no_attempt(
+        self, data_store: httpx.Client, tmp_path: Path, telemetry: TelemetrySpy
+    ) -> None:
+        """When others got no answer, jobs are not taken one after another only to fail."""
+        for number in range(20):
+            store_pending(data_store, filename=f"{number}.txt")
+        with api_with(
+            data_store,
+            tmp_path,
+            telemetry,
+            llm_base_url=f"http://127.0.0.1:{free_port()}/v1",
+            llm_model="parrot",
+            llm_concurrency=2,
+            summary_attempts=1,
+            llm_async_timeout_seconds=30,
+        ):
+            eventually(
+                lambda: any(
+                    (span.attributes or {}).get(Attribute.SUMMARY_REASON) == "llm_circuit_open"
+                    for span in telemetry.spans(Span.LLM_SUMMARIZATION)
+                ),
+                "the model is left alone",
+            )
+            eventually(lambda: telemetry.series(LATER_SUMMARIES).get(("postponed",)), "its job is postponed")
+        # Those that the model was asked about had their one attempt.
+        assert telemetry.series(LATER_SUMMARIES) == {("written",): 5, ("postponed",): 1}
+        assert len(claim(data_store, most=16)) == 14
 
     def test_a_document_that_is_purged_meanwhile_is_let_go(
         self, data_store: httpx.Client, tmp_path: Path, telemetry: TelemetrySpy
@@ -316,6 +395,41 @@ class TestQueue:
         few = store_pending(data_store, "few")
         taken = [claim(data_store, most=1)[0]["document_id"] for _ in range(6)]
         assert taken == [many[0], few, *many[1:]]
+
+    def test_a_long_queue_is_no_slower(
+        self, data_store: httpx.Client, postgresql: PostgreSQL, database: str
+    ) -> None:
+        """No more is looked at than is taken at once of each client: not all of 100,000 jobs."""
+
+        def rows_read() -> int:
+            """Return how many rows of the queue were read since ever, as PostgreSQL's processes have told."""
+            ((read,),) = postgresql.execute(
+                "SELECT seq_tup_read + coalesce(idx_tup_fetch, 0) FROM pg_stat_user_tables WHERE relname = 'summary_jobs'",
+                database=database,
+            )
+            return int(read)
+
+        store_pending(data_store, "few")
+        number = store_pending(data_store, "many")
+        postgresql.execute(
+            "INSERT INTO summary_jobs (client_id, document_id, version, content)"  # noqa: S608  a number
+            f" SELECT 'many', {number}, n, 'text' FROM generate_series(2, 100000) AS n",
+            database=database,
+        )
+        postgresql.execute("ANALYZE summary_jobs", database=database)
+        taken = claim(data_store, most=4)
+
+        assert {job["client_id"] for job in taken} == {"few", "many"}
+        assert 0 < eventually(rows_read, "what was read is counted", seconds=30) < 1000
+
+    def test_the_text_of_a_deleted_document_is_not_read(self, data_store: httpx.Client) -> None:
+        """Its turn comes when it is restored."""
+        number = store_pending(data_store)
+        path = f"/clients/acme/documents/{number}"
+        data_store.delete(path).raise_for_status()
+        assert claim(data_store) == []
+        data_store.post(f"{path}/restore").raise_for_status()
+        assert [job["document_id"] for job in claim(data_store)] == [number]
 
     def test_a_job_has_what_is_needed_and_no_more(self, data_store: httpx.Client) -> None:
         """As much of the text as is summarised, and which attempt it is."""

@@ -20,6 +20,7 @@ from document_api.summaries.extractive import ExtractiveSummarizer
 from document_api.summaries.genai import ChatTelemetry
 from document_api.summaries.llm import LlmSummarizer
 from document_api.summaries.parts import parts_of
+from document_api.turns import Turns
 from observability.signals import GEN_AI_ERRORS, GEN_AI_OPERATION_DURATION, GEN_AI_TOKEN_USAGE
 from tests.chat_model import DRIPS, NEVER, ChatModel, Reply, client_at, completion, serving
 from tests.ports import free_port
@@ -50,7 +51,7 @@ def chat_at(
 ) -> Chat:
     """Return what asks the model at a URL."""
     telemetry = ChatTelemetry(spy.telemetry, model="tiny", base_url=url, content=content)
-    return Chat(client, telemetry, max_output_tokens=100, at_once=at_once)
+    return Chat(client, telemetry, max_output_tokens=100, turns=[Turns(at_once)])
 
 
 @asynccontextmanager

@@ -23,7 +23,8 @@ _FUNCTIONS: Final = (
         "SELECT extract(epoch FROM min(due_at) - now()) FROM summary_jobs WHERE due_at > now()",
     ),
     (
-        # Whoever has the fewest jobs in work comes first, each client's first job before anyone's second. Whoever takes a job has it until it is due again: later
+        # Who has the fewest jobs in work comes first: each client's first job before anyone's second. However many there
+        # are, no more is looked at than is taken at once, of each client, found by stepping from one to the next. Whoever takes a job has it until it is due again: later
         # each time, so that what cannot be done is not tried all the time.
         "claim_summaries(most integer, kept_seconds double precision)",
         (
@@ -32,17 +33,33 @@ _FUNCTIONS: Final = (
         ),
         "sql",
         """
-        WITH line AS (
-            SELECT each.client_id, each.document_id, each.version,
-                row_number() OVER (PARTITION BY each.client_id ORDER BY each.due_at <= now(), each.due_at) AS turn
-            FROM summary_jobs AS each
+        WITH RECURSIVE tenant AS (
+            SELECT min(job.client_id) AS id FROM summary_jobs AS job
+            UNION ALL
+            SELECT (SELECT min(job.client_id) FROM summary_jobs AS job WHERE job.client_id > tenant.id)
+            FROM tenant WHERE tenant.id IS NOT NULL
+        ), line AS (
+            SELECT first.*, busy.jobs + row_number() OVER (PARTITION BY first.client_id ORDER BY first.due_at) AS turn
+            FROM tenant CROSS JOIN LATERAL (
+                SELECT count(*) AS jobs FROM (
+                    SELECT FROM summary_jobs AS job WHERE job.client_id = tenant.id AND job.due_at > now() LIMIT 64
+                ) AS each
+            ) AS busy CROSS JOIN LATERAL (
+                SELECT job.client_id, job.document_id, job.version, job.due_at FROM summary_jobs AS job
+                WHERE job.client_id = tenant.id AND job.due_at <= now() AND NOT EXISTS (
+                    SELECT FROM document_metadata AS document WHERE document.client_id = job.client_id
+                        AND document.id = job.document_id AND document.deleted_at IS NOT NULL)
+                ORDER BY job.due_at, job.document_id, job.version LIMIT 64
+            ) AS first
+        ), head AS (
+            SELECT * FROM line ORDER BY turn, due_at LIMIT 256
         ), due AS (
             SELECT job.client_id, job.document_id, job.version
-            FROM summary_jobs AS job JOIN line USING (client_id, document_id, version)
+            FROM summary_jobs AS job JOIN head USING (client_id, document_id, version)
             WHERE job.due_at <= now()
-            ORDER BY line.turn, job.due_at LIMIT most FOR UPDATE OF job SKIP LOCKED
+            ORDER BY head.turn, job.due_at LIMIT most FOR UPDATE OF job SKIP LOCKED
         ), lasting AS (
-            SELECT due.*, kept_seconds * power(2, least(attempts, 10)) AS seconds
+            SELECT due.*, kept_seconds * power(2, least(attempts, 5)) AS seconds
             FROM due JOIN summary_jobs USING (client_id, document_id, version)
         )
         UPDATE summary_jobs AS job SET attempts = attempts + 1, due_at = now() + make_interval(secs => seconds)
@@ -108,6 +125,7 @@ def upgrade() -> None:
         ),
     )
     op.create_index("ix_summary_jobs_due_at", "summary_jobs", ["due_at"])
+    op.create_index("ix_summary_jobs_line", "summary_jobs", ["client_id", "due_at", "document_id", "version"])
     op.execute("ALTER TABLE summary_jobs ENABLE ROW LEVEL SECURITY")
     op.execute(f"CREATE POLICY of_tenant ON summary_jobs USING (client_id = {_TENANT})")
     schema = op.get_bind().scalar(sa.text("SELECT quote_ident(current_schema())"))
