@@ -336,6 +336,12 @@ INNER: Final[Mapping[str, tuple[str, str, Mapping[str, Any] | None]]] = {
     "delete": ("DELETE", f"/clients/{OWN}/documents/{MISSING}", None),
     "restore": ("POST", f"/clients/{OWN}/documents/{MISSING}/restore", None),
     "purge": ("POST", f"/clients/{OWN}/documents/{MISSING}/purge", None),
+    "summary jobs": ("POST", "/summary-jobs/claimed", {"most": 1, "kept_seconds": 1}),
+    "summary": (
+        "PUT",
+        f"/clients/{OWN}/documents/{MISSING}/summary",
+        {"version": 1, "summary": None, "summary_source": "none", "summary_reason": "not_text"},
+    ),
 }
 INNER_CREDENTIALS: Final[Mapping[str, Callable[[System], Headers]]] = {
     "nothing": lambda _: {},

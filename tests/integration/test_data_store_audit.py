@@ -145,7 +145,7 @@ def test_reading_a_document_is_not_written_down_otherwise(
         "UPDATE audit_log SET actor = 'nobody' WHERE false",
         "DELETE FROM audit_log",
         "TRUNCATE audit_log",
-        "TRUNCATE clients, document_metadata, document_versions, document_texts, users, api_keys, audit_log",
+        "TRUNCATE clients, document_metadata, document_versions, document_texts, summary_jobs, users, api_keys, audit_log",
         "MERGE INTO audit_log USING (SELECT 1) AS one ON true WHEN MATCHED THEN DELETE",
         "SET session_replication_role = replica; DELETE FROM audit_log",
     ],

@@ -103,7 +103,10 @@ class TestDelete:
             assert_problem(api.post(f"{DOCUMENTS}/{number}/restore"), 404)
             eventually(lambda: len(files(tmp_path)) == 1, "its bytes are gone")
             assert (listed(api), listed(api, deleted=True)) == ([kept], [])
-        assert {span.attributes["outcome"] for span in telemetry.spans(Span.REMOVE_CONTENTS)} == {"success"}
+        outcomes = [span.attributes["outcome"] for span in telemetry.spans(Span.REMOVE_CONTENTS)]
+        # The service may end in the midst of its last look.
+        assert set(outcomes[:-1]) == {"success"}
+        assert outcomes[-1] in {"success", "cancelled"}
 
     def test_bytes_stay_while_a_backup_reads(
         self, data_store: httpx.Client, api: httpx.Client, owner_url: str
