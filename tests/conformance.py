@@ -25,7 +25,9 @@ from telemetry_queries.sources import SERVICES, Source
 
 # Jaeger's words for an attribute's type, and what it adds of its own: kind, status and scope.
 # What no quiet system writes, none whose object store answers, and none that has lost nothing.
-SILENT_RECORDS: Final = frozenset({"overloaded", "bytes that stayed", "bytes brought back"})
+SILENT_RECORDS: Final = frozenset(
+    {"overloaded", "bytes that stayed", "bytes that could not be swept", "bytes brought back"}
+)
 JAEGER_TYPES: Final = {
     "string": Type.STRING,
     "int64": Type.INT,

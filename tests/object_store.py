@@ -1,6 +1,7 @@
 """A real server that speaks S3, built where the tests run."""
 
 import os
+import signal
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -32,6 +33,7 @@ class ObjectServer:
     binary: Path
     log: Path
     port: int
+    process: subprocess.Popen[bytes] | None = None
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -70,11 +72,22 @@ class ObjectServer:
             *("-host", f"127.0.0.1:{self.port}"),
         ]
         with self.log.open("ab") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
+            self.process = process
             try:
                 eventually(self._answers, "the object store is up")
                 yield
             finally:
                 process.terminate()
+
+    @contextmanager
+    def hanging(self) -> Iterator[None]:
+        """Let it take connections and answer none until the block ends."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.process.send_signal(signal.SIGCONT)
 
     def _answers(self) -> bool:
         with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):

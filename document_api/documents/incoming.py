@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from document_api.documents.shelf import Shelf
+from document_api.documents.shelf import Shelf, waiting_for
 from observability import Problem, Unavailable
 
 logger = logging.getLogger(__name__)
@@ -58,6 +58,7 @@ class IncomingFile:
         self._buffer = bytearray()
         self._digest = hashlib.sha256()
         self._saved = False
+        self._in_doubt = False
         self._kept = False
         self._confirmed = False
         self._work: asyncio.Future[None] | None = None
@@ -121,7 +122,8 @@ class IncomingFile:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            await self._idle()
+            if not self._shelf.remote:  # it may be at it longer than an upload may take
+                await self._idle()
         finally:
             # Not awaited: removing must also happen while the task is being cancelled.
             if self._waits_for_network():
@@ -153,7 +155,8 @@ class IncomingFile:
 
     async def _worked(self) -> None:
         """Wait for the thread's work; raises what went wrong with it."""
-        await self._idle()
+        with waiting_for(self._shelf):
+            await self._idle()
         if self._work is not None:
             self._work.result()
 
@@ -194,7 +197,10 @@ class IncomingFile:
         if self._synced:
             os.fsync(self._open())
         self._saved = True  # it may be, also where `put` fails
+        # A store may still be at what was given up: where `put` fails, the bytes are the sweep's.
+        self._in_doubt = self._shelf.remote
         self._shelf.put(self.key, self.path)
+        self._in_doubt = False
 
     def _replace(self, key: str) -> None:
         self._shelf.replace(key, self.path, saved_as=self.key)
@@ -208,7 +214,7 @@ class IncomingFile:
         if self._confirmed:
             with suppress(OSError):  # the document is safe; the name that is too many is the sweep's
                 self._remove_temporary()
-        elif not self._kept:
+        elif not self._kept and not self._in_doubt:
             if self._saved:
                 self._shelf.remove(self.key)
             self._remove_temporary()

@@ -17,6 +17,7 @@ from obstore.store import S3Store
 from pydantic import HttpUrl, SecretStr
 
 from document_api.documents.shelf import Content, StoreRefusedError
+from observability.admission import set_aside
 from observability.signals import StorageBackend
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ class Bucket:
             obstore.list(self._store, prefix=_HEALTH).collect()
 
     async def _open(self, key: str) -> "ObjectReader":
-        with _as_os_error():
+        with _as_os_error(), set_aside():
             return ObjectReader(
                 await obstore.open_reader_async(self._store, _path(key), buffer_size=_READ_BYTES)
             )
@@ -131,7 +132,7 @@ class ObjectReader:
 
     async def read(self, size: int, /) -> bytes:
         """Return as many bytes, unless the object ends."""
-        with _as_os_error():
+        with _as_os_error(), set_aside():
             return bytes(await self._file.read(size))
 
     async def seek(self, offset: int, /) -> int:

@@ -1,10 +1,12 @@
 """What keeps documents once they are whole: a folder (documents/folder.py) or a bucket (documents/object_store.py)."""
 
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from observability.admission import set_aside
 from observability.signals import StorageBackend
 
 
@@ -61,3 +63,8 @@ class Shelf(Protocol):
 
     def check(self) -> None:
         """Ask whether it is there."""
+
+
+def waiting_for(shelf: Shelf) -> AbstractContextManager[None]:
+    """Let a request that waits for a remote shelf not count as worked on."""
+    return set_aside() if shelf.remote else nullcontext()

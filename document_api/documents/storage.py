@@ -24,7 +24,7 @@ from anyio.to_thread import run_sync
 
 from document_api.documents.folder import Folder, make_private
 from document_api.documents.incoming import TEMPORARY_SEPARATOR, IncomingFile, problem_of
-from document_api.documents.shelf import Content, Shelf
+from document_api.documents.shelf import Content, Shelf, waiting_for
 from document_api.settings import DocumentApiSettings
 from observability.health import SingleFlight
 from observability.signals import HealthStatus, StorageBackend
@@ -89,7 +89,8 @@ class FileStorage:
 
     async def find(self, key: str) -> Content:
         """Return the bytes of a document; raises FileNotFoundError where they are not there, OSError where that cannot be told."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._shelf.find, key)
+        with waiting_for(self._shelf):
+            return await asyncio.get_running_loop().run_in_executor(self._threads, self._shelf.find, key)
 
     async def mend(self, key: str, file: IncomingFile) -> bool:
         """Tell whether the bytes of a saved file are lost under another key, and put them there again; raises Problem."""

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Final
@@ -46,22 +46,39 @@ class Sweeper:
         removed = 0
         with self._telemetry.step(Span.REMOVE_CONTENTS, outcome=True):
             while keys := await self._store.removed_storage_keys():
-                for key in keys:
-                    await run_sync(self._storage.remove, key)
-                await self._store.forget_storage_keys(keys)
-                self._telemetry.metrics.contents_removed(len(keys))
-                removed += len(keys)
+                failures = {key: await self._failure(partial(self._storage.remove, key)) for key in keys}
+                gone = [key for key, failure in failures.items() if failure is None]
+                await self._store.forget_storage_keys(gone)
+                self._telemetry.metrics.contents_removed(len(gone))
+                removed += len(gone)
+                if len(gone) < len(keys):
+                    _tell(failures.values())
+                    break  # those that stay would come first again
         return removed
+
+    async def _failure(self, work: Callable[[], None]) -> OSError | None:
+        """Do it and return why it failed; raises OSError where the storage is away, and all else would fail as well."""
+        try:
+            await run_sync(work)
+        except OSError as error:
+            await self._storage.check_shelf()
+            return error
+        return None
 
     async def _settle(self, batch: Sequence[Leftover]) -> Counter[Swept]:
         keys = [leftover.key for leftover in batch if leftover.key is not None]
         known = await self._store.known_storage_keys(keys) if keys else frozenset()
         swept: Counter[Swept] = Counter()
+        failures = []
         for leftover in batch:
             outcome = _outcome(leftover, known)
-            await run_sync(partial(self._storage.settle, leftover, stored=outcome is Swept.STORED))
+            settle = partial(self._storage.settle, leftover, stored=outcome is Swept.STORED)
+            failures.append(await self._failure(settle))
+            if failures[-1] is not None:
+                continue
             self._telemetry.metrics.storage_leftovers(1, outcome=outcome)
             swept[outcome] += 1
+        _tell(failures)
         return swept
 
 
@@ -69,6 +86,13 @@ def _outcome(leftover: Leftover, known: frozenset[str]) -> Swept:
     if leftover.key is None:
         return Swept.UNFINISHED
     return Swept.STORED if leftover.key in known else Swept.ORPHAN
+
+
+def _tell(failures: Iterable[OSError | None]) -> None:
+    """Say how much stays, and why the first of it does."""
+    found = [failure for failure in failures if failure is not None]
+    if found:
+        logger.warning("Bytes could not be removed, %s in all: %s", len(found), found[0])
 
 
 @asynccontextmanager

@@ -95,6 +95,11 @@ RECORDS: Final = (
         has=_OF_A_TENANT,
     ),
     _record(
+        *("bytes that could not be swept", (Source.DOCUMENT_API,)),
+        *(r"Bytes could not be removed, \d+ in all: .+", "WARNING"),
+        has=_OF_A_SPAN,
+    ),
+    _record(
         *(
             "bytes brought back",
             (Source.DOCUMENT_API,),

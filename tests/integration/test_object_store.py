@@ -3,6 +3,7 @@
 import hashlib
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from threading import Thread
@@ -190,6 +191,32 @@ def test_a_store_that_is_away_takes_nothing_and_is_told_by_health(
             assert list(server.objects().values()) == [b"again"]
 
 
+def test_a_store_that_hangs_keeps_nobody_from_what_needs_none(
+    data_store: httpx.Client, tmp_path: Path, telemetry: TelemetrySpy, server: ObjectServer
+) -> None:
+    """Whoever waits for it is not worked on meanwhile."""
+    with (
+        api_on(data_store, tmp_path, telemetry, server, requests_in_hand=1) as api,
+        ThreadPoolExecutor() as pool,
+    ):
+        path = content_of(upload(api))
+        with server.hanging():
+            waiting = [pool.submit(api.get, path), pool.submit(upload, api, b"another")]
+            eventually(lambda: files(tmp_path), "the upload is on its way to the store")
+            assert api.get(path.removesuffix("/content")).status_code == 200
+        assert [each.result().status_code for each in waiting] == [200, 200]
+
+
+def test_an_upload_is_given_up_in_time_though_the_store_hangs(
+    data_store: httpx.Client, tmp_path: Path, telemetry: TelemetrySpy, server: ObjectServer
+) -> None:
+    """What comes to the store after that is deleted again."""
+    with api_on(data_store, tmp_path, telemetry, server, request_deadline_seconds=1) as api:
+        with server.hanging():
+            assert_problem(upload(api, timeout=10), 503)
+        eventually(lambda: not files(tmp_path) and not server.keys(), "nothing of it stays")
+
+
 @contextmanager
 def api_after_start(
     data_store: httpx.Client, folder: Path, telemetry: TelemetrySpy, server: ObjectServer
@@ -293,15 +320,18 @@ def test_a_store_that_cannot_be_used_is_told_at_the_start(
 
 @contextmanager
 def refusing_store() -> Iterator[str]:
-    """A store that says no before it has read what it is sent; gives its address."""
+    """A store that says no before it has read what it is sent, and deletes whatever it is told; gives its address."""
     connections: list[socket.socket] = []
+    refused = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n"
+    told = b"<DeleteResult><Deleted><Key>it</Key></Deleted></DeleteResult>"
+    deleted = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(told), told)
 
     def refuse() -> None:
         with suppress(OSError):  # at the end
             while True:
                 connections.append(listening.accept()[0])
-                connections[-1].recv(1000)
-                connections[-1].sendall(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
+                deleting = connections[-1].recv(1000).startswith(b"POST")  # as S3 has several objects deleted
+                connections[-1].sendall(deleted if deleting else refused)
 
     with socket.create_server(("127.0.0.1", 0)) as listening:
         thread = Thread(target=refuse)
@@ -318,7 +348,7 @@ def refusing_store() -> Iterator[str]:
 async def test_a_store_that_says_no_before_it_has_all_is_away_like_any_other(
     tmp_path: Path, server: ObjectServer
 ) -> None:
-    """While its connection still holds the file; what it may have got is the sweep's."""
+    """While its connection still holds the file; what it may have got, or gets yet, is the sweep's."""
     with refusing_store() as endpoint:
         storage = storage_on(server, tmp_path, aws_endpoint_url=endpoint)
         (tmp_path / "incoming").mkdir()

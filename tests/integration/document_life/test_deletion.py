@@ -108,6 +108,27 @@ class TestDelete:
         assert set(outcomes[:-1]) == {"success"}
         assert outcomes[-1] in {"success", "cancelled"}
 
+    def test_bytes_that_cannot_be_removed_keep_no_others(
+        self, data_store: httpx.Client, tmp_path: Path, telemetry: TelemetrySpy
+    ) -> None:
+        """It is said why, and they are tried again with the next sweep."""
+        with sweeping(str(data_store.base_url), tmp_path, telemetry) as api:
+            stays, goes = put(api, content=b"stays"), put(api, content=b"goes")
+            file = next(path for path in files(tmp_path) if path.read_bytes() == b"stays")
+            file.unlink()
+            file.mkdir()
+            for number in (stays, goes):
+                api.delete(f"{DOCUMENTS}/{number}").raise_for_status()
+                api.post(f"{DOCUMENTS}/{number}/purge").raise_for_status()
+            eventually(lambda: files(tmp_path) == [], "the other's bytes are gone")
+            eventually(lambda: telemetry.series(CONTENTS_REMOVED) == {(): 1}, "it is forgotten")
+            eventually(
+                lambda: any("removed, 1 in all: " in told for told in telemetry.messages("WARN")),
+                "it is told that some stay",
+            )
+            file.rmdir()
+            eventually(lambda: telemetry.series(CONTENTS_REMOVED) == {(): 2}, "both are forgotten")
+
     def test_bytes_stay_while_a_backup_reads(
         self, data_store: httpx.Client, api: httpx.Client, owner_url: str
     ) -> None:
