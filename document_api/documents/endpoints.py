@@ -66,6 +66,7 @@ _SEVERAL_FILES: Final[dict[str, Any]] = {
                             "minItems": 1,
                             "description": f"{MAX_FILES} are stored at most; each that is refused has its problem in its result",
                             "items": {"type": "string", "format": "binary"},
+                            "contains": {"type": "string", "minLength": 1},  # else nothing is stored
                         }
                     },
                 }

@@ -13,9 +13,11 @@ _CLAIM: Final = {"prefix": "0" * 12, "digest": "0" * 64}
 # A document of its own each time: a storage key is nobody else's.
 _DOCUMENTS: Final = st.uuids().map(lambda key: {**DOCUMENT, "storage_key": key.hex})
 _ROUTES: Final[dict[str, st.SearchStrategy[dict[str, Any]]]] = {
-    "/clients/acme/documents": _DOCUMENTS,
+    # Of a client that nobody asks for its bytes: there are none.
+    "/clients/records/documents": _DOCUMENTS,
     "/principals/by-key": st.just(_CLAIM),
     "/principals/by-subject": TEXTS.map(lambda subject: {"subject": subject}),
+    "/summary-jobs/claimed": st.just({"most": 1, "kept_seconds": 1.0}),
     "/storage-keys/known": st.lists(TEXTS, max_size=5).map(lambda keys: {"keys": keys}),
 }
 _ODD_VALUES: Final = st.one_of(
